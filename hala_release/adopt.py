@@ -1,0 +1,157 @@
+"""Seal a directory that another tool made, so that nobody needs our pipeline to use our release layer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from hala_release.bundle import Bundle, seal, walk
+from hala_release.disk import copy_durably, sha256_of
+from hala_release.errors import ConfigError, ContractError, PayloadInvalid
+from hala_release.manifest import Facts, Kind, Provenance
+from hala_release.payload import jsonl, parquet
+from hala_release.payload.checkpoint import model_facts
+from hala_release.payload.space import space_facts
+
+
+class Adopted(NamedTuple):
+    """A new bundle, and what of the directory did not go into it."""
+
+    bundle: Bundle
+    left_out: tuple[str, ...]
+
+
+def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None) -> Adopted:
+    """Copy `source` into a sealed bundle at `out`.
+
+    A dataset's JSON lines become sorted Parquet shards; Parquet and everything else is copied byte for byte. Hidden
+    files are left out, and so is README.md of a dataset or a model, whose card is rendered from facts.
+
+    Args:
+        source: a directory, or one data file.
+        sort_by: the column that orders rows of JSON lines; `id` where every row has one.
+
+    Raises:
+        ConfigError: `source` does not exist, or `out` does.
+        PayloadInvalid: a file is not what its format promises.
+    """
+    present = _listing(source)
+    left_out = {path for path in present if any(part.startswith(".") for part in path.split("/"))}
+    if kind != "space":
+        left_out |= {path for path in present if path == "README.md"}
+    with _workspace(out) as root:
+        files = root / "files"
+        files.mkdir()
+        kept = {path: file for path, file in sorted(present.items()) if path not in left_out}
+        config: dict[str, JsonValue] = {"kind": kind}
+        if kind == "dataset":
+            config["converted"] = _convert(kept, files, root / "scratch", sort_by)
+        digests = {path: _copy(file, files / path) for path, file in kept.items()}
+        paths = sorted(walk(files)[0])
+        seal(
+            root,
+            name=out.name,
+            facts=_facts(kind, files, paths),
+            provenance=Provenance(stage="adopt", config=config, tools=_tools(kind)),
+            digests=digests,
+        )
+    return Adopted(Bundle.open(out), tuple(sorted(left_out)))
+
+
+def _listing(source: Path) -> dict[str, Path]:
+    if source.is_file():
+        return {source.name: source}
+    if not source.is_dir():
+        raise ConfigError(f"{source} does not exist", fix="name a directory, or one data file")
+    if (source / "manifest.json").exists() and (source / "files").is_dir():
+        raise ConfigError(f"{source} is a bundle already", fix="name it in release.yaml as it is")
+    present, problems = walk(source)
+    if problems:
+        raise PayloadInvalid(
+            f"{source} cannot be published:\n" + "\n".join(f"  {problem}" for problem in problems),
+            fix="rename these files; for links, copy the directory with `cp -RL`",
+        )
+    return present
+
+
+@contextmanager
+def _workspace(out: Path) -> Iterator[Path]:
+    """Yield a directory that becomes `out` in one step at the end, and disappears when anything goes wrong."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists", fix="choose another --out, or remove it first")
+    partial = out.with_name(f"{out.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ContractError(f"another process is writing {out}", fix="wait for it to end") from error
+        for leftover in partial.iterdir():  # of a run that was killed
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
+        shutil.rmtree(partial / "scratch", ignore_errors=True)
+        partial.replace(out)
+    finally:
+        os.close(lock)
+
+
+def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | None) -> list[JsonValue]:
+    """Turn the JSON lines among `kept` into Parquet under `files`, take them out of `kept`, and say what was done."""
+    sources = {path: next((s for s in jsonl.SUFFIXES if path.endswith(s)), "") for path in kept}
+    lines = [path for path, suffix in sources.items() if suffix]
+    data = [*lines, *(path for path in kept if path.endswith(".parquet"))]
+    if scripts := [path for path in kept if path.endswith(".py")]:
+        raise PayloadInvalid(f"a dataset with code: {', '.join(scripts)}", fix="remove it; loaders refuse to run it")
+    done: list[JsonValue] = []
+    taken: dict[tuple[str, str], str] = {}
+    for path in data:
+        only = len(data) == 1 and "/" not in path
+        place = (
+            parquet.Place("default", "train", None, None)
+            if only
+            else parquet.place_of(path, sources[path] or ".parquet")
+        )
+        other = taken.setdefault((place.config, place.split), path)
+        if other != path and (path in lines or other in lines):
+            raise PayloadInvalid(
+                f"{other} and {path} are both split {place.split} of configuration {place.config}",
+                fix="join them into one file, or give each configuration a folder",
+            )
+        if path in lines:
+            stem = f"{'data' if place.config == 'default' else place.config}/{place.split}"
+            _, column = jsonl.write_shards(kept[path], files, stem=stem, scratch=scratch, sort_by=sort_by)
+            done.append({"path": path, "sha256": sha256_of(kept.pop(path)), "sorted_by": column})
+    return done
+
+
+def _copy(source: Path, target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return copy_durably(source, target)
+
+
+def _facts(kind: Kind, files: Path, paths: list[str]) -> Facts:
+    match kind:
+        case "dataset":
+            return parquet.dataset_facts(files, [path for path in paths if path.endswith(".parquet")])
+        case "model":
+            return model_facts(files, paths)
+        case "space":
+            return space_facts(files, paths)
+
+
+def _tools(kind: Kind) -> dict[str, str]:
+    names = ["hala-release", "pyarrow", "datasets"] if kind == "dataset" else ["hala-release"]
+    return {name: version(name) for name in names}

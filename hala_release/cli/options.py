@@ -1,0 +1,54 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hala_release.hub import Hub
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOCAL = "local"
+STATE = Path(".hala")
+"""Where the release layer keeps what is of this machine: the embedded Hub, receipts, the schema for editors."""
+
+
+def release_argument(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the release file."""
+    return click.argument("release", type=click.Path(path_type=Path), default=Path("release.yaml"))(command)
+
+
+def hub_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command `--hub`."""
+    return click.option(
+        "--hub",
+        metavar="local|URL",
+        help="The Hub to talk to: `local` for the embedded one, started when needed. "
+        "Default: HF_ENDPOINT, else the public Hub.",
+    )(command)
+
+
+def connect(hub: str | None) -> Hub:
+    """Return the Hub that the user means."""
+    token = None
+    if hub == LOCAL:
+        from hala_release.localhub import daemon
+
+        running = daemon.start(STATE / "hub")
+        _never_through_a_proxy("127.0.0.1")
+        hub, token = running.url, running.token
+    from hala_release.hub import Hub
+
+    return Hub(hub, token)
+
+
+def _never_through_a_proxy(host: str) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), host]))

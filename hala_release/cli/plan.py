@@ -1,0 +1,65 @@
+"""hala-release plan"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hala_release.cli.options import connect, hub_option, release_argument
+from hala_release.cli.output import Output, human_bytes, output_options
+
+if TYPE_CHECKING:
+    from hala_release.plan import Plan, RepoPlan
+
+
+@click.command()
+@release_argument
+@hub_option
+@output_options
+def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
+    """Show what a push would change on the Hub. Touches nothing."""
+    from hala_release.plan import make
+    from hala_release.release import load
+    from hala_release.wanted import wanted
+
+    loaded = load(release)
+    plan = make(loaded, wanted(loaded, release.parent), connect(hub))
+    Output(as_json=as_json, quiet=quiet).show(plan.model_dump(mode="json", by_alias=True), plan_lines(plan))
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """Return a plan as a reader sees it."""
+    if plan.is_nothing:
+        yield f"{plan.release} {plan.version} is published on {plan.endpoint}; nothing to do"
+        return
+    yield f"{plan.release} {plan.version} on {plan.endpoint}"
+    for repo in plan.repos:
+        yield ""
+        yield from _repo_lines(repo)
+    if plan.collection:
+        yield ""
+        yield f"collection {plan.collection.title}" + ("" if plan.collection.slug else ", new")
+        yield from (f"  + {kind} {repo}" for kind, repo in plan.collection.add)
+    yield ""
+    commits = sum(bool(repo.changes) for repo in plan.repos)
+    total = sum(repo.upload_bytes for repo in plan.repos)
+    yield f"{commits} commit{'s' if commits != 1 else ''}, at most {human_bytes(total)} to send"
+
+
+def _repo_lines(repo: RepoPlan) -> Iterator[str]:
+    yield f"{repo.kind} {repo.repo}" + (", new" if repo.create else ", nothing to do" if repo.is_nothing else "")
+    for change in repo.changes:
+        match change.before, change.after:
+            case None, after:
+                yield f"  + {change.path}  {human_bytes(after or 0)}"
+            case before, None:
+                yield f"  - {change.path}  {human_bytes(before or 0)}"
+            case before, after:
+                yield f"  ~ {change.path}  {human_bytes(before or 0)} -> {human_bytes(after or 0)}"
+    if repo.needs_tag:
+        yield f"  tag {repo.tag}"
+    if repo.visibility and not repo.create:
+        yield f"  make it {'public' if repo.visibility == 'show' else 'private'}"

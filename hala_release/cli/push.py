@@ -1,0 +1,66 @@
+"""hala-release push"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hala_release.cli.options import LOCAL, STATE, connect, hub_option, release_argument
+from hala_release.cli.output import Output, finding_lines, human_bytes, output_options
+from hala_release.cli.plan import plan_lines
+
+if TYPE_CHECKING:
+    from hala_release.plan import Plan
+    from hala_release.push import Pushed
+
+
+@click.command()
+@release_argument
+@hub_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output_options
+def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: bool) -> None:
+    """Publish the release: one commit per repository, verified, tagged last.
+
+    Run it again after any interruption; what is done is not done twice.
+    """
+    from hala_release import checks, plan, push
+    from hala_release.errors import CheckFailed, ConfigError
+    from hala_release.release import load
+    from hala_release.wanted import wanted
+
+    output = Output(as_json=as_json, quiet=quiet)
+    loaded = load(release)
+    wants = wanted(loaded, release.parent)
+    findings = checks.run(loaded, release.parent)
+    if checks.stopping(findings, loaded.gates):
+        raise CheckFailed("the release does not pass its checks", findings=findings, fix="mend what is listed above")
+    for line in finding_lines(findings):
+        output.talk(line)
+    target = connect(hub)
+    made = plan.make(loaded, wants, target)
+    if made.is_nothing:
+        output.show({"receipts": [], "sent_bytes": 0}, plan_lines(made))
+        return
+    if hub != LOCAL and not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nobody is there to say yes", fix="look at `hala-release plan`, then push with --yes")
+        for line in plan_lines(made):
+            click.echo(line, err=True)
+        click.confirm("\nPublish this?", abort=True, err=True)
+    pushed = push.perform(made, wants, target, receipts=STATE / "receipts.jsonl", talk=output.talk)
+    output.show(pushed.model_dump(mode="json"), _lines(made, pushed))
+
+
+def _lines(plan: Plan, pushed: Pushed) -> Iterator[str]:
+    urls = {repo.repo: repo.url for repo in plan.repos}
+    for receipt in pushed.receipts:
+        yield f"published {receipt.kind} {receipt.repo} {receipt.tag} ({receipt.files} files changed)"
+        yield f"  {urls[receipt.repo]}"
+    if pushed.sent_bytes is not None:
+        offered = sum(repo.upload_bytes for repo in plan.repos)
+        yield f"sent {human_bytes(pushed.sent_bytes)} for {human_bytes(offered)} of new and changed files"

@@ -1,0 +1,40 @@
+"""hala-release verify"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hala_release.cli.options import connect, hub_option, release_argument
+from hala_release.cli.output import Output, output_options
+
+
+@click.command()
+@release_argument
+@hub_option
+@output_options
+def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
+    """Read back what is published and compare it with what was sealed, without downloading it."""
+    from hala_release.errors import CheckFailed
+    from hala_release.release import load
+    from hala_release.verify import verify
+    from hala_release.wanted import wanted
+
+    loaded = load(release)
+    wants = wanted(loaded, release.parent)
+    target = connect(hub)
+    if findings := verify(loaded, wants, target):
+        raise CheckFailed(
+            f"{loaded.name} {loaded.version} on {target.endpoint} is not the release",
+            findings=findings,
+            fix="run `hala-release plan` to see what a push would mend",
+        )
+    files = sum(len(want.entries) for want in wants)
+    Output(as_json=as_json, quiet=quiet).show(
+        {"repositories": [want.repo for want in wants], "files": files, "tag": loaded.tag},
+        [
+            f"{loaded.name} {loaded.version} on {target.endpoint}: "
+            f"{len(wants)} repositories, {files} files, all as sealed"
+        ],
+    )

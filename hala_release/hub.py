@@ -1,0 +1,269 @@
+"""The Hub as this project needs it, real or embedded. The only import of huggingface_hub.
+
+Whatever the client raises is translated here, once, into a HubError that says what to do. Nothing is retried here:
+after an error the caller reads the Hub before it does anything again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_session,
+    get_token,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from hala_release.errors import BundleChanged, HubDenied, HubError, HubMissing, HubMoved, HubUnavailable
+from hala_release.manifest import Kind
+
+# httpx.HTTPError with huggingface_hub 1.x, httpx2.HTTPError with 2.x: the client's own error derives from it.
+_HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
+
+_TOKEN = re.compile(r"\b(hf_[A-Za-z0-9_]{8,}|ey[\w-]{10,}\.[\w-]+\.[\w-]+)")
+_FIX_DENIED = "export HF_TOKEN with write access to it, or run `hf auth login`"
+
+
+class RemoteFile(NamedTuple):
+    """A file on the Hub, identified without downloading it."""
+
+    size: int
+    blob_id: str
+    """Name that git gives to the file, or to its pointer."""
+    sha256: str | None
+    """Digest of the bytes, for files that the Hub stores outside git."""
+
+
+class Head(NamedTuple):
+    """Where a repository stands."""
+
+    commit: str
+    private: bool
+
+
+class RemoteCollection(NamedTuple):
+    """A collection, and the repositories in it as (kind, id)."""
+
+    slug: str
+    items: frozenset[tuple[str, str]]
+
+
+class Staged(NamedTuple):
+    """Blobs that lie on the Hub, invisible until a commit names them."""
+
+    additions: list[CommitOperationAdd]
+
+
+class Hub:
+    """One endpoint with one token."""
+
+    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
+        """Talk to `endpoint`, or to HF_ENDPOINT or the public Hub; with `token`, or the one the client finds."""
+        self._token = token or get_token()
+        self._api = HfApi(endpoint=endpoint, token=self._token or False, library_name="hala-release")
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the Hub."""
+        return self._api.endpoint
+
+    def url(self, kind: Kind, repo: str) -> str:
+        """Return the page of a repository."""
+        return f"{self.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"
+
+    def user(self) -> str:
+        """Return the name that the token belongs to.
+
+        Raises:
+            HubDenied: there is no token, or the Hub does not know it.
+        """
+        if self._token is None:
+            raise HubDenied(f"no token for {self.endpoint}", fix="export HF_TOKEN, or run `hf auth login`")
+        with self._door(self.endpoint):
+            return str(self._api.whoami()["name"])
+
+    def head(self, kind: Kind, repo: str) -> Head | None:
+        """Return where the branch main stands, or None when there is no such repository."""
+        with self._door(repo):
+            try:
+                info = self._api.repo_info(repo, repo_type=kind)
+            except RepositoryNotFoundError as error:
+                if self._token and error.response.status_code == 401:
+                    raise HubDenied(f"{self.endpoint} does not know this token", fix=_FIX_DENIED) from error
+                return None
+        if info.sha is None:
+            raise HubError(f"{repo} has no commit on main", fix="delete the empty repository and run again")
+        return Head(info.sha, bool(info.private))
+
+    def tree(self, kind: Kind, repo: str, revision: str) -> dict[str, RemoteFile]:
+        """Return every file of a revision by path."""
+        with self._door(f"{repo} at {revision}"):
+            entries = self._api.list_repo_tree(repo, recursive=True, revision=revision, repo_type=kind)
+            return {
+                entry.path: RemoteFile(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+                for entry in entries
+                if isinstance(entry, RepoFile)
+            }
+
+    def tags(self, kind: Kind, repo: str) -> dict[str, str]:
+        """Return commits by tag."""
+        with self._door(repo):
+            return {ref.name: ref.target_commit for ref in self._api.list_repo_refs(repo, repo_type=kind).tags}
+
+    def create(self, kind: Kind, repo: str, *, sdk: str | None = None) -> None:
+        """Create a private repository.
+
+        Raises:
+            HubMoved: there is one of that name.
+        """
+        with self._door(repo):
+            self._api.create_repo(repo, repo_type=kind, private=True, space_sdk=sdk)
+
+    def set_private(self, kind: Kind, repo: str, *, private: bool) -> None:
+        """Hide a repository from everyone else, or show it."""
+        with self._door(repo):
+            self._api.update_repo_settings(repo, repo_type=kind, private=private)
+
+    def stage(self, kind: Kind, repo: str, files: Mapping[str, tuple[Path | bytes, str]]) -> Staged:
+        """Upload the blobs of a commit to come. Readers see nothing of them.
+
+        Args:
+            files: by path in the repository, the bytes or the file that has them, and their sha256.
+
+        Raises:
+            BundleChanged: what was read has another sha256; nothing refers to it.
+        """
+        additions = [
+            CommitOperationAdd(path, data if isinstance(data, bytes) else str(data))
+            for path, (data, _) in files.items()
+        ]
+        with self._door(repo):
+            self._api.preupload_lfs_files(repo, additions, repo_type=kind, free_memory=False)
+        for addition in additions:
+            if addition.upload_info.sha256.hex() != files[addition.path_in_repo][1]:
+                raise BundleChanged(
+                    f"{addition.path_in_repo} changed while it was sent to {repo}",
+                    fix="stop what writes to it, and make the bundle again",
+                )
+        return Staged(additions)
+
+    def commit(self, kind: Kind, repo: str, staged: Staged, *, delete: Sequence[str], parent: str, title: str) -> str:
+        """Make one commit on main, on top of `parent` and nothing else, and return its id.
+
+        Raises:
+            HubMoved: main is not at `parent`.
+        """
+        deletions = [CommitOperationDelete(path, is_folder=False) for path in delete]
+        with self._door(repo):
+            done = self._api.create_commit(
+                repo, [*staged.additions, *deletions], commit_message=title, repo_type=kind, parent_commit=parent
+            )
+        return str(done.oid)
+
+    def tag(self, kind: Kind, repo: str, tag: str, commit: str) -> None:
+        """Name a commit. An existing tag never moves.
+
+        Raises:
+            HubMoved: the tag exists.
+        """
+        with self._door(f"{repo}, tag {tag}"):
+            self._api.create_tag(repo, tag=tag, revision=commit, repo_type=kind)
+
+    def collection(self, namespace: str, title: str) -> RemoteCollection | None:
+        """Return the collection of that title, or None when there is none."""
+        with self._door(f"collections of {namespace}"):
+            for found in self._api.list_collections(owner=namespace):
+                if found.title == title:
+                    full = self._api.get_collection(found.slug)
+                    return RemoteCollection(full.slug, frozenset((i.item_type, i.item_id) for i in full.items))
+        return None
+
+    def create_collection(self, namespace: str, title: str, description: str) -> RemoteCollection:
+        """Create an empty collection."""
+        with self._door(f"collection {title}"):
+            made = self._api.create_collection(title, namespace=namespace, description=description or None)
+        return RemoteCollection(made.slug, frozenset())
+
+    def collect(self, slug: str, kind: Kind, repo: str) -> None:
+        """Add a repository to a collection."""
+        with self._door(f"collection {slug}"):
+            self._api.add_collection_item(slug, repo, kind, exists_ok=True)
+
+    def received_bytes(self) -> int | None:
+        """Return the bytes of blobs that an embedded Hub has received so far; None elsewhere, where nobody tells."""
+        if not self.endpoint.startswith("http://127.0.0.1:"):
+            return None
+        with self._door(self.endpoint):
+            answer = get_session().get(f"{self.endpoint}/_local/stats")
+        return int(answer.json()["received_bytes"]) if answer.status_code == 200 else None
+
+    @contextmanager
+    def _door(self, what: str) -> Iterator[None]:
+        """Translate the client's exceptions into ours."""
+        try:
+            yield
+        except OfflineModeIsEnabled as error:
+            raise HubUnavailable(f"{what}: the client is in offline mode", fix="unset HF_HUB_OFFLINE") from error
+        except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+            raise HubMissing(f"{what}: {_said(error)}", fix="check the name and that the token may see it") from error
+        except HfHubHTTPError as error:
+            raise _translated(what, error) from error
+        except _HTTPError as error:
+            raise HubUnavailable(
+                f"{what}: no answer from {self.endpoint}: {_redacted(str(error))}",
+                fix="check the network and HF_ENDPOINT, then run the same command again",
+            ) from error
+        except (RuntimeError, ConnectionError) as error:  # what hf_xet and the LFS upload raise
+            raise HubUnavailable(
+                f"{what}: the upload broke off: {_redacted(str(error))}", fix="run the same command again"
+            ) from error
+
+
+def _translated(what: str, error: HfHubHTTPError) -> HubError:
+    said = _said(error)
+    match error.response.status_code:
+        case 401 | 403:
+            return HubDenied(f"{what}: not allowed with this token: {said}", fix=_FIX_DENIED)
+        case 404:
+            return HubMissing(f"{what}: {said}", fix="check the name and that the token may see it")
+        case 409 | 412:
+            return HubMoved(
+                f"{what} changed since it was read: {said}", fix="run `hala-release plan` to see what is new, then push"
+            )
+        case 429:
+            return HubUnavailable(f"{what}: too many requests: {said}", fix="wait some minutes and run it again")
+        case status if status >= 500:
+            return HubUnavailable(f"{what}: the Hub failed ({status}): {said}", fix="run the same command again")
+        case status:
+            return HubError(f"{what}: the Hub refused ({status}): {said}", fix="correct what it names")
+
+
+def _said(error: Exception) -> str:
+    """What the Hub itself said, without the client's advice around it."""
+    said = getattr(error, "server_message", None) or str(error).strip()
+    return _redacted(" ".join(said.split()))
+
+
+def _redacted(text: str) -> str:
+    return _TOKEN.sub("<token>", text)
+
+
+def default_endpoint() -> str:
+    """Return the Hub that is meant when none is named: HF_ENDPOINT, else the public one."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)

@@ -1,0 +1,142 @@
+"""Datasets: facts from Parquet footers, and the layout that the Hub reads splits from.
+
+data/train-00000-of-00002.parquet      configuration `default`, split `train`
+train.parquet                          the same
+ar/test-00000-of-00001.parquet         configuration `ar`, split `test`
+ar/test/0000.parquet                   the same
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hala_release.errors import PayloadInvalid
+from hala_release.manifest import ConfigFacts, DatasetFacts, SplitFacts
+
+_FILE = re.compile(r"(?P<split>\w+(?:\.\w+)*?)(?:-(?P<index>\d{5,})-of-(?P<count>\d{5,}))?$")
+
+
+class Place(NamedTuple):
+    """Where a data file belongs."""
+
+    config: str
+    split: str
+    shard: int | None
+    shards: int | None
+
+
+def place_of(path: str, suffix: str = ".parquet") -> Place:
+    """Read configuration, split and shard number from a path in the repository."""
+    *folders, name = path.removesuffix(suffix).split("/")
+    if folders[:1] == ["data"]:
+        folders = folders[1:]
+    if len(folders) == 2:
+        return Place(folders[0], folders[1], None, None)
+    match = _FILE.fullmatch(name)
+    if match is None or len(folders) > 1:
+        raise PayloadInvalid(
+            f"{path}: cannot tell its split",
+            fix="name data files SPLIT or SPLIT-00000-of-00001, in `data/` or in a folder per configuration",
+        )
+    index, count = match["index"], match["count"]
+    return Place(
+        folders[0] if folders else "default",
+        match["split"],
+        int(index) if index else None,
+        int(count) if count else None,
+    )
+
+
+def dataset_facts(files: Path, paths: Sequence[str]) -> DatasetFacts:
+    """Read the footers of the Parquet files at `paths` under `files`; all shards of a configuration share one schema.
+
+    Raises:
+        PayloadInvalid: no data, a file that is not Parquet, shards missing or with different schemas.
+    """
+    if not paths:
+        raise PayloadInvalid(f"{files} has no data files", fix="add Parquet or JSON lines files")
+    configs: dict[str, dict[str, list[tuple[Place, str]]]] = defaultdict(lambda: defaultdict(list))
+    for path in sorted(paths):
+        place = place_of(path)
+        configs[place.config][place.split].append((place, path))
+    return DatasetFacts(configs=tuple(_config_facts(files, name, splits) for name, splits in sorted(configs.items())))
+
+
+def features_of(schema: pa.Schema) -> tuple[dict[str, Any], ...]:
+    """Return the columns of a schema in the YAML form of a dataset card, as `datasets` itself writes it."""
+    from datasets import Features  # takes a second to import
+
+    return tuple(Features.from_arrow_schema(schema)._to_yaml_list())
+
+
+def _config_facts(files: Path, config: str, splits: dict[str, list[tuple[Place, str]]]) -> ConfigFacts:
+    reference: pa.Schema | None = None
+    reference_path = ""
+    found = []
+    for split, shards in sorted(splits.items()):
+        _every_shard_is_there(split, shards)
+        rows = size = 0
+        for _, path in shards:
+            footer = _footer(files / path, path)
+            schema = footer.schema.to_arrow_schema()
+            if reference is None:
+                reference, reference_path = schema, path
+            elif not schema.equals(reference, check_metadata=False):
+                raise PayloadInvalid(
+                    f"{path} has another schema than {reference_path}:\n{_difference(reference, schema)}",
+                    fix="write all shards of a configuration with one schema, or put this one in a folder of its own",
+                )
+            rows += footer.num_rows
+            size += sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+        found.append(
+            SplitFacts(
+                name=split,
+                rows=rows,
+                bytes=size,
+                download_bytes=sum((files / path).stat().st_size for _, path in shards),
+                files=tuple(path for _, path in shards),
+            )
+        )
+    assert reference is not None  # noqa: S101 (every configuration has a shard)
+    return ConfigFacts(name=config, features=features_of(reference), splits=tuple(found))
+
+
+def _footer(file: Path, path: str) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise PayloadInvalid(
+            f"{path} is not a whole Parquet file: {error}", fix="write the file again; it may have been cut off"
+        ) from error
+
+
+def _every_shard_is_there(split: str, shards: list[tuple[Place, str]]) -> None:
+    counts = {place.shards for place, _ in shards}
+    if len(counts) > 1:
+        raise PayloadInvalid(
+            f"split {split} mixes shards of different sets: " + ", ".join(path for _, path in shards[:4]),
+            fix="keep the shards of one write",
+        )
+    count = counts.pop()
+    if count is not None and (missing := set(range(count)) - {place.shard for place, _ in shards}):
+        raise PayloadInvalid(
+            f"split {split} lacks {len(missing)} of {count} shards, the first is number {min(missing)}",
+            fix="copy the missing shards, or write the split again",
+        )
+
+
+def _difference(expected: pa.Schema, found: pa.Schema) -> str:
+    lines = []
+    for name in dict.fromkeys([*expected.names, *found.names]):
+        before = expected.field(name).type if name in expected.names else "absent"
+        after = found.field(name).type if name in found.names else "absent"
+        if before != after:
+            lines.append(f"  column {name}: {before} there, {after} here")
+    return "\n".join(lines) or "  the columns are in another order, or differ in whether they may be null"

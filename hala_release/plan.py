@@ -1,0 +1,137 @@
+"""Release x Hub -> Plan: what a push would do. It touches nothing; a published release plans to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from hala_release.errors import TagTaken
+from hala_release.hub import Head, Hub
+from hala_release.manifest import Kind, Record
+from hala_release.release import Release
+from hala_release.wanted import Change, Wanted
+
+
+class RepoPlan(Record):
+    """What a push would do to one repository."""
+
+    kind: Kind
+    repo: str
+    url: str
+    create: bool
+    """Whether the repository is new; it stays private until the whole release is tagged."""
+    parent: str | None
+    """Commit that the changes are based on; None for a new repository."""
+    changes: tuple[Change, ...]
+    tag: str
+    needs_tag: bool
+    """Whether the tag is yet to be made; where it exists it names exactly this release."""
+    visibility: Literal["show", "hide"] | None = None
+    """How others' view of it changes once the release is tagged."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the repository is as the release wants it."""
+        return not (self.create or self.changes or self.needs_tag or self.visibility)
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of new and changed files: the most that is sent; Xet sends only chunks that the Hub lacks."""
+        return sum(change.after or 0 for change in self.changes)
+
+
+class CollectionPlan(Record):
+    """What a push would do to the family's collection."""
+
+    namespace: str
+    title: str
+    description: str
+    slug: str | None
+    """None where it is to be created."""
+    add: tuple[tuple[Kind, str], ...]
+
+
+class Plan(Record):
+    """Everything that a push would do."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    release: str
+    version: str
+    endpoint: str
+    repos: tuple[RepoPlan, ...]
+    collection: CollectionPlan | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the release is published in full."""
+        return self.collection is None and all(repo.is_nothing for repo in self.repos)
+
+
+def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
+    """Compare what a release wants with the Hub.
+
+    Raises:
+        TagTaken: a tag of this version names other content.
+    """
+    return Plan(
+        release=release.name,
+        version=release.version,
+        endpoint=hub.endpoint,
+        repos=tuple(_repo_plan(release, want, hub) for want in wanted),
+        collection=_collection_plan(release, hub),
+    )
+
+
+def _repo_plan(release: Release, want: Wanted, hub: Hub) -> RepoPlan:
+    head = hub.head(want.kind, want.repo)
+    tagged = head is not None and release.tag in hub.tags(want.kind, want.repo)
+    if tagged:
+        _tag_is_ours(release, want, hub)
+    changes = () if tagged else want.changes(hub.tree(want.kind, want.repo, head.commit) if head else {})
+    return RepoPlan(
+        kind=want.kind,
+        repo=want.repo,
+        url=hub.url(want.kind, want.repo),
+        create=head is None,
+        parent=head.commit if head else None,
+        changes=changes,
+        tag=release.tag,
+        needs_tag=not tagged,
+        visibility=_visibility(release, head),
+    )
+
+
+def _tag_is_ours(release: Release, want: Wanted, hub: Hub) -> None:
+    if changes := want.changes(hub.tree(want.kind, want.repo, release.tag)):
+        raise TagTaken(
+            f"{want.repo} has the tag {release.tag} already, with other content: {len(changes)} files differ, "
+            f"the first is {changes[0].path}",
+            fix="give the release a new version; tags never move, so that whoever pinned one keeps what was pinned",
+        )
+
+
+def _visibility(release: Release, head: Head | None) -> Literal["show", "hide"] | None:
+    private = True if head is None else head.private
+    if release.visibility == "public":
+        return "show" if private else None
+    return None if private else "hide"
+
+
+def _collection_plan(release: Release, hub: Hub) -> CollectionPlan | None:
+    if release.collection is None:
+        return None
+    remote = hub.collection(release.namespace, release.collection.title)
+    present = remote.items if remote else frozenset()
+    items: list[tuple[Kind, str]] = [(artifact.kind, release.repo_id(artifact.repo)) for artifact in release.in_order]
+    add = tuple(item for item in items if item not in present)
+    if remote and not add:
+        return None
+    return CollectionPlan(
+        namespace=release.namespace,
+        title=release.collection.title,
+        description=release.collection.description,
+        slug=remote.slug if remote else None,
+        add=add,
+    )

@@ -1,0 +1,194 @@
+"""Perform a plan, in the one order that never shows a reader half a family.
+
+    create, private    every new repository
+    stage              every blob of every repository: content-addressed, invisible
+    commit             one per repository, on the commit that the plan was made from
+    verify             the remote tree against the manifest
+    tag                every repository, after all of them are right
+    show               new repositories become visible; then the collection
+
+Resuming is planning again. After an error in a commit the Hub is read before anything else is done, because an
+answer of 500 can follow a commit that happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hala_release.disk import append_line
+from hala_release.errors import HubError, HubMoved, TagTaken
+from hala_release.hub import Hub, Staged
+from hala_release.manifest import Kind, Record, SpaceFacts
+from hala_release.plan import CollectionPlan, Plan, RepoPlan
+from hala_release.wanted import Wanted
+
+Talk = Callable[[str], None]
+
+
+class Receipt(Record):
+    """What was done to one repository."""
+
+    time: datetime
+    release: str
+    version: str
+    endpoint: str
+    kind: Kind
+    repo: str
+    commit: str
+    tag: str
+    files: int
+    """Files that changed."""
+
+
+class Pushed(Record):
+    """What a push did."""
+
+    receipts: tuple[Receipt, ...]
+    sent_bytes: int | None
+    """Bytes of blobs that the Hub received; None where the Hub does not tell."""
+
+
+@dataclass
+class _Work:
+    """One repository on its way through the phases."""
+
+    plan: RepoPlan
+    want: Wanted
+    parent: str = ""
+    staged: Staged | None = None
+    commit: str = ""
+
+
+def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, talk: Talk = lambda _: None) -> Pushed:
+    """Do what the plan says.
+
+    Args:
+        wanted: what the plan was made from.
+        receipts: file of JSON lines; every repository is noted there when it is tagged.
+        talk: called with a sentence before each step.
+
+    Raises:
+        BundleChanged: files are not those that were sealed; nothing was sent.
+        HubMoved: a repository changed since the plan; nothing of this release is tagged.
+        HubError: the Hub refused or broke off. The same command goes on where this one stopped.
+    """
+    by_repo = {(want.kind, want.repo): want for want in wanted}
+    works = [_Work(repo, by_repo[repo.kind, repo.repo]) for repo in plan.repos if not repo.is_nothing]
+    hub.user()
+    for work in works:
+        talk(f"reading {work.want.bundle.root}")
+        work.want.bundle.verify()
+    before = hub.received_bytes()
+    for work in works:
+        _open(work, hub, talk)
+    for work in works:
+        _stage(work, hub, talk)
+    for work in works:
+        _commit(work, hub, f"Release {plan.release} {plan.version}", talk)
+    for work in works:
+        _verify(work, hub, talk)
+    after = hub.received_bytes()
+    done = [_tag(work, plan, hub, receipts, talk) for work in works]
+    for work in works:
+        _show_or_hide(work, hub, talk)
+    if plan.collection:
+        _collect(plan.collection, hub, talk)
+    return Pushed(receipts=tuple(done), sent_bytes=after - before if after is not None and before is not None else None)
+
+
+def _open(work: _Work, hub: Hub, talk: Talk) -> None:
+    """Create the repository, or see that it is where the plan saw it, before any byte is sent."""
+    kind, repo = work.plan.kind, work.plan.repo
+    if work.plan.create:
+        talk(f"creating {kind} {repo}, private for now")
+        facts = work.want.bundle.manifest.facts
+        hub.create(kind, repo, sdk=facts.sdk if isinstance(facts, SpaceFacts) else None)
+    head = hub.head(kind, repo)
+    if head is None or (work.plan.parent is not None and head.commit != work.plan.parent):
+        raise HubMoved(
+            f"{repo} changed since the plan: from {work.plan.parent} to {head.commit if head else 'nothing'}",
+            fix="run `hala-release plan` to see what is new, then push",
+        )
+    work.parent = work.commit = head.commit
+
+
+def _stage(work: _Work, hub: Hub, talk: Talk) -> None:
+    sent = [change.path for change in work.plan.changes if change.after is not None]
+    if not work.plan.changes:
+        return
+    talk(f"sending {len(sent)} files, at most {work.plan.upload_bytes:,} bytes, to {work.plan.repo}")
+    files = {path: (work.want.source(path), work.want.entries[path].sha256) for path in sent}
+    work.staged = hub.stage(work.plan.kind, work.plan.repo, files)
+
+
+def _commit(work: _Work, hub: Hub, title: str, talk: Talk) -> None:
+    if work.staged is None:
+        return
+    kind, repo = work.plan.kind, work.plan.repo
+    talk(f"committing to {repo}")
+    lost = [change.path for change in work.plan.changes if change.after is None]
+    try:
+        work.commit = hub.commit(kind, repo, work.staged, delete=lost, parent=work.parent, title=title)
+    except HubError:
+        head = hub.head(kind, repo)
+        if head is None or head.commit == work.parent or work.want.changes(hub.tree(kind, repo, head.commit)):
+            raise
+        work.commit = head.commit  # the Hub had done it before it failed
+
+
+def _verify(work: _Work, hub: Hub, talk: Talk) -> None:
+    talk(f"verifying {work.plan.repo} on the Hub")
+    if wrong := work.want.changes(hub.tree(work.plan.kind, work.plan.repo, work.commit)):
+        raise HubError(
+            f"{work.plan.repo} at {work.commit} does not hold what was sent: {len(wrong)} files differ, "
+            f"the first is {wrong[0].path}; nothing was tagged",
+            fix="run the same command again; if it stays so, the Hub or the disk is at fault",
+        )
+
+
+def _tag(work: _Work, plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> Receipt:
+    kind, repo, tag = work.plan.kind, work.plan.repo, work.plan.tag
+    if work.plan.needs_tag:
+        talk(f"tagging {repo} {tag}")
+        try:
+            hub.tag(kind, repo, tag, work.commit)
+        except HubError as error:
+            match hub.tags(kind, repo).get(tag):
+                case work.commit:
+                    pass  # the Hub had done it before it failed, or another push of this release did
+                case None:
+                    raise
+                case other:
+                    raise TagTaken(
+                        f"{repo} got the tag {tag} from someone else meanwhile, on {other}",
+                        fix="run `hala-release plan` to see what is there",
+                    ) from error
+    receipt = Receipt(
+        time=datetime.now(UTC),
+        release=plan.release,
+        version=plan.version,
+        endpoint=plan.endpoint,
+        kind=kind,
+        repo=repo,
+        commit=work.commit,
+        tag=tag,
+        files=len(work.plan.changes),
+    )
+    append_line(receipts, receipt.model_dump_json())
+    return receipt
+
+
+def _show_or_hide(work: _Work, hub: Hub, talk: Talk) -> None:
+    if work.plan.visibility:
+        talk(f"making {work.plan.repo} {'public' if work.plan.visibility == 'show' else 'private'}")
+        hub.set_private(work.plan.kind, work.plan.repo, private=work.plan.visibility == "hide")
+
+
+def _collect(plan: CollectionPlan, hub: Hub, talk: Talk) -> None:
+    talk(f"adding {len(plan.add)} repositories to the collection {plan.title}")
+    slug = plan.slug or hub.create_collection(plan.namespace, plan.title, plan.description).slug
+    for kind, repo in plan.add:
+        hub.collect(slug, kind, repo)

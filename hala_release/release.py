@@ -1,0 +1,249 @@
+"""A release: the artifacts that go out together under one version, read from release.yaml."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from hala_release import located
+from hala_release.errors import ConfigError
+from hala_release.manifest import Kind, Record
+from hala_release.version import Version, tag_of
+
+SCHEMA_ID = "release.schema.json"
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+_LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+def _hub_name(text: str) -> str:
+    if not _NAME.fullmatch(text) or "--" in text or ".." in text or text.endswith(".git"):
+        raise ValueError(f"{text!r} is not a name that the Hub accepts: letters, digits and single `-`, `_` or `.`")
+    return text
+
+
+def _hub_repo(text: str) -> str:
+    namespace, slash, name = text.rpartition("/")
+    if slash:
+        _hub_name(namespace)
+    _hub_name(name)
+    return text
+
+
+def _hub_id(text: str) -> str:
+    if text.count("/") != 1:
+        raise ValueError(f"{text!r} is not a repository id like namespace/name")
+    return _hub_repo(text)
+
+
+def _license_id(text: str) -> str:
+    if not _LICENSE_ID.fullmatch(text):
+        raise ValueError(f"{text!r} is not a license id of the Hub, which are lower case, like cc-by-nc-4.0")
+    return text
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+HubName = Annotated[str, AfterValidator(_hub_name)]
+HubRepo = Annotated[str, AfterValidator(_hub_repo)]
+HubId = Annotated[str, AfterValidator(_hub_id)]
+HubIds = Annotated[
+    tuple[HubId, ...], Field(min_length=1), BeforeValidator(_several, json_schema_input_type=HubId | list[HubId])
+]
+LicenseId = Annotated[str, AfterValidator(_license_id)]
+LicenseIds = Annotated[
+    tuple[LicenseId, ...],
+    Field(min_length=1),
+    BeforeValidator(_several, json_schema_input_type=LicenseId | list[LicenseId]),
+]
+
+
+class NamedLicense(Record):
+    """A license that the Hub has no id for."""
+
+    id: Literal["other"]
+    name: Annotated[str, Field(min_length=1)]
+    """Its short name, for example `lfm1.0`."""
+    link: Annotated[str, Field(min_length=1)]
+    """Its text: a URL, or a file of the repository."""
+
+
+def _shape_of_license(value: object) -> str:
+    return "<named>" if isinstance(value, dict | NamedLicense) else "<ids>"
+
+
+License = Annotated[
+    Annotated[LicenseIds, Tag("<ids>")] | Annotated[NamedLicense, Tag("<named>")], Discriminator(_shape_of_license)
+]
+
+
+class _Artifact(Record):
+    repo: HubRepo
+    """Repository name in the release's namespace, or namespace/name."""
+    bundle: Path
+    """The sealed directory, relative to release.yaml."""
+    title: str | None = None
+    """Heading of the card; the repository name where absent."""
+    summary: str = ""
+    """What this is, for the first paragraph of the card. Markdown."""
+    summary_ar: str = ""
+    """The same in Arabic; set right to left."""
+    license: License | None = None
+    """Where it differs from the release's."""
+    language: tuple[str, ...] = ()
+    """ISO 639 codes; the release's where absent."""
+    tags: tuple[str, ...] = ()
+    """Further tags for search on the Hub."""
+
+
+class DatasetArtifact(_Artifact):
+    """A dataset repository."""
+
+    kind: Literal["dataset"]
+    task_categories: tuple[str, ...] = ()
+    """Task ids of the Hub, for example `translation`."""
+    sources: tuple[HubId, ...] = ()
+    """Datasets on the Hub that this one was made from."""
+
+
+class ModelArtifact(_Artifact):
+    """A model repository."""
+
+    kind: Literal["model"]
+    base: HubIds | None = None
+    """The model, or models, that this one was made from."""
+    relation: Literal["finetune", "merge", "quantized", "adapter"] | None = None
+    """How it was made from its base."""
+    datasets: tuple[HubRepo, ...] = ()
+    """Datasets that it was trained on; names in this release's namespace, or namespace/name."""
+    pipeline_tag: str = "text-generation"
+    """Task id of the Hub."""
+    results: tuple[Path, ...] = ()
+    """Evaluation result files, relative to release.yaml."""
+
+    @model_validator(mode="after")
+    def _relation_needs_a_base(self) -> ModelArtifact:
+        if (self.relation is None) != (self.base is None):
+            raise ValueError("`base` and `relation` belong together: give both or neither")
+        return self
+
+
+class SpaceArtifact(_Artifact):
+    """A Space repository; its README.md is part of the bundle."""
+
+    kind: Literal["space"]
+
+
+Artifact = DatasetArtifact | ModelArtifact | SpaceArtifact
+KINDS: dict[str, type[Record]] = {"dataset": DatasetArtifact, "model": ModelArtifact, "space": SpaceArtifact}
+
+
+class Collection(Record):
+    """The collection that gathers the family on the Hub."""
+
+    title: Annotated[str, Field(min_length=1, max_length=59)]
+    description: Annotated[str, Field(max_length=150)] = ""
+
+
+class Gates(Record):
+    """What stops a push."""
+
+    fail_on: Literal["error", "warning"] = "error"
+    """The lowest level of finding that stops it."""
+
+
+class Release(Record):
+    """Artifacts that go out together under one version tag on every repository."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    name: HubName
+    """Name of the family."""
+    namespace: HubName
+    """User or organization on the Hub."""
+    version: Version
+    """Semantic version; repositories are tagged `v` + version."""
+    license: License
+    """A license id of the Hub, a list of them, or `{id: other, name, link}`."""
+    language: tuple[str, ...] = ()
+    """ISO 639 codes of the family's languages."""
+    citation: str = ""
+    """BibTeX for the cards."""
+    visibility: Literal["public", "private"] = "public"
+    """Of every repository, once all of them are tagged."""
+    artifacts: Annotated[tuple[Annotated[Artifact, Field(discriminator="kind")], ...], Field(min_length=1)]
+    collection: Collection | None = None
+    gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _repositories_differ(self) -> Release:
+        seen: set[tuple[str, str]] = set()
+        for artifact in self.artifacts:
+            key = (artifact.kind, self.repo_id(artifact.repo).lower())
+            if key in seen:
+                raise ValueError(f"artifacts: {artifact.kind} {artifact.repo} is named twice")
+            seen.add(key)
+        return self
+
+    @property
+    def tag(self) -> str:
+        """The tag of this version."""
+        return tag_of(self.version)
+
+    @property
+    def in_order(self) -> tuple[Artifact, ...]:
+        """Artifacts in the order of publication: what is depended on comes first."""
+        order: tuple[Kind, ...] = ("dataset", "model", "space")
+        return tuple(sorted(self.artifacts, key=lambda artifact: order.index(artifact.kind)))
+
+    def repo_id(self, repo: str) -> str:
+        """Return namespace/name."""
+        return repo if "/" in repo else f"{self.namespace}/{repo}"
+
+
+def load(path: Path) -> Release:
+    """Read a release file.
+
+    Raises:
+        ConfigError: the file is missing or wrong; lists every mistake with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ConfigError(f"{path} does not exist", fix="write one with `hala-release init`") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}", fix="save it as UTF-8") from error
+    try:
+        document = located.Document(text)
+    except located.Mistake as mistake:
+        raise _not_a_release(path, mistake.problems) from mistake
+    try:
+        return Release.model_validate(document.data)
+    except ValidationError as error:
+        kinds: dict[str, type[BaseModel]] = {**KINDS, "release": Release}
+        raise _not_a_release(path, located.explain(error, document, kinds)) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of release.yaml, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **Release.model_json_schema()}
+
+
+def _not_a_release(path: Path, problems: list[str]) -> ConfigError:
+    return ConfigError(
+        f"{path} is not a release:\n" + "\n".join(f"  {problem}" for problem in problems),
+        fix="mend these lines; `hala-release schema` prints what is allowed",
+    )

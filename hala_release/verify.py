@@ -1,0 +1,43 @@
+"""Read back what was published, without downloading it: the tagged trees against the manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hala_release.checks import Finding
+from hala_release.hub import Hub
+from hala_release.release import Release
+from hala_release.wanted import Change, Wanted
+
+
+def verify(release: Release, wanted: Sequence[Wanted], hub: Hub) -> list[Finding]:
+    """Return how the Hub differs from the release at its tag; nothing where it is exactly what was sealed."""
+    return [finding for want in wanted for finding in _repository(release, want, hub)]
+
+
+def _repository(release: Release, want: Wanted, hub: Hub) -> Iterator[Finding]:
+    head = hub.head(want.kind, want.repo)
+    if head is None:
+        yield _error(want.repo, f"there is no such {want.kind} on {hub.endpoint}, or this token may not see it")
+        return
+    if head.private != (release.visibility == "private"):
+        yield _error(
+            want.repo, f"it is {'private' if head.private else 'public'}, the release says {release.visibility}"
+        )
+    if release.tag not in hub.tags(want.kind, want.repo):
+        yield _error(want.repo, f"it has no tag {release.tag}")
+        return
+    for change in want.changes(hub.tree(want.kind, want.repo, release.tag)):
+        yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}")
+
+
+def _difference(change: Change) -> str:
+    if change.before is None:
+        return "missing"
+    return "not part of the release, but there" if change.after is None else "other bytes than were sealed"
+
+
+def _error(where: str, message: str) -> Finding:
+    return Finding(
+        level="error", where=where, message=message, fix="run `hala-release push`, which ends what is unfinished"
+    )

@@ -1,0 +1,76 @@
+"""What a repository is to hold, and how that differs from what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from hala_release import card
+from hala_release.bundle import Bundle
+from hala_release.disk import git_blob_id
+from hala_release.hub import RemoteFile
+from hala_release.manifest import FileEntry, Record
+from hala_release.release import Artifact, Release
+
+HUB_OWNED = {".gitattributes"}
+"""Files that the Hub writes itself and a release leaves alone."""
+
+
+class Change(Record):
+    """One file that differs."""
+
+    path: str
+    before: int | None
+    """Bytes on the Hub; None where there is no such file."""
+    after: int | None
+    """Bytes in the release; None where there is no such file."""
+
+
+class Wanted:
+    """The bundle's files and the card, for one repository."""
+
+    def __init__(self, artifact: Artifact, bundle: Bundle, release: Release) -> None:
+        self.artifact = artifact
+        self.kind = artifact.kind
+        self.repo = release.repo_id(artifact.repo)
+        self.bundle = bundle
+        self.card = card.render(artifact, bundle, release)
+        digest = hashlib.sha256(self.card).hexdigest()
+        self.entries = {entry.path: entry for entry in bundle.manifest.files}
+        self.entries[card.NAME] = FileEntry(path=card.NAME, size=len(self.card), sha256=digest)
+
+    def source(self, path: str) -> Path | bytes:
+        """Return a file's bytes, or the file on disk that has them."""
+        return self.card if path == card.NAME else self.bundle.files / path
+
+    def changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
+        """Return what has to change for `tree` to hold exactly this."""
+        differing = [
+            Change(path=path, before=tree[path].size if path in tree else None, after=entry.size)
+            for path, entry in sorted(self.entries.items())
+            if not self._holds(tree.get(path), entry)
+        ]
+        surplus = sorted(tree.keys() - self.entries.keys() - HUB_OWNED)
+        return (*differing, *(Change(path=path, before=tree[path].size, after=None) for path in surplus))
+
+    def _holds(self, remote: RemoteFile | None, entry: FileEntry) -> bool:
+        if remote is None or remote.size != entry.size:
+            return False
+        if remote.sha256 is not None:
+            return remote.sha256 == entry.sha256
+        data = self.card if entry.path == card.NAME else self.bundle.read(entry)
+        return remote.blob_id == git_blob_id(data)
+
+
+def wanted(release: Release, root: Path) -> tuple[Wanted, ...]:
+    """Open every bundle of a release and render its card, in the order of publication.
+
+    Args:
+        root: the directory that the release's paths start from.
+
+    Raises:
+        ContractError: a bundle is missing or unfinished.
+        ConfigError: a bundle is of another kind than its artifact.
+    """
+    return tuple(Wanted(artifact, Bundle.open(root / artifact.bundle), release) for artifact in release.in_order)

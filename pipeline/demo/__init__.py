@@ -1,0 +1,1 @@
+"""The small real family that `make demo` releases on an embedded Hub."""
