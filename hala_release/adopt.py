@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from hala_release.manifest import Facts, Kind, Provenance
 from hala_release.payload import jsonl, parquet
 from hala_release.payload.checkpoint import model_facts
 from hala_release.payload.space import space_facts
+from hala_release.talk import Talk, silence
+
+LARGE = 100_000_000
+"""Bytes of a file whose copying takes long enough to be told."""
 
 
 class Adopted(NamedTuple):
@@ -29,7 +34,7 @@ class Adopted(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None) -> Adopted:
+def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None, talk: Talk = silence) -> Adopted:
     """Copy `source` into a sealed bundle at `out`.
 
     A dataset's JSON lines become sorted Parquet shards; Parquet and everything else is copied byte for byte. Hidden
@@ -43,8 +48,8 @@ def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None) ->
         ConfigError: `source` does not exist, or `out` does.
         PayloadInvalid: a file is not what its format promises.
     """
-    present = _listing(source)
-    left_out = {path for path in present if any(part.startswith(".") for part in path.split("/"))}
+    left_out = _hidden(source)
+    present = _listing(source, left_out)
     if kind != "space":
         left_out |= {path for path in present if path == "README.md"}
     with _workspace(out) as root:
@@ -53,8 +58,8 @@ def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None) ->
         kept = {path: file for path, file in sorted(present.items()) if path not in left_out}
         config: dict[str, JsonValue] = {"kind": kind}
         if kind == "dataset":
-            config["converted"] = _convert(kept, files, root / "scratch", sort_by)
-        digests = {path: _copy(file, files / path) for path, file in kept.items()}
+            config["converted"] = _convert(kept, files, root / "scratch", sort_by, talk)
+        digests = {path: _copy(file, files / path, talk) for path, file in kept.items()}
         paths = sorted(walk(files)[0])
         seal(
             root,
@@ -66,14 +71,24 @@ def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None) ->
     return Adopted(Bundle.open(out), tuple(sorted(left_out)))
 
 
-def _listing(source: Path) -> dict[str, Path]:
+def _hidden(source: Path) -> set[str]:
+    """Return the paths whose names start with a dot; of a hidden directory its own only."""
+    found = set()
+    for folder, folders, names in os.walk(source):
+        hidden = [name for name in [*folders, *names] if name.startswith(".")]
+        found |= {(Path(folder) / name).relative_to(source).as_posix() for name in hidden}
+        folders[:] = [name for name in folders if name not in hidden]
+    return found
+
+
+def _listing(source: Path, hidden: set[str]) -> dict[str, Path]:
     if source.is_file():
         return {source.name: source}
     if not source.is_dir():
         raise ConfigError(f"{source} does not exist", fix="name a directory, or one data file")
     if (source / "manifest.json").exists() and (source / "files").is_dir():
         raise ConfigError(f"{source} is a bundle already", fix="name it in release.yaml as it is")
-    present, problems = walk(source)
+    present, problems = walk(source, without={source / path for path in hidden})
     if problems:
         raise PayloadInvalid(
             f"{source} cannot be published:\n" + "\n".join(f"  {problem}" for problem in problems),
@@ -85,6 +100,8 @@ def _listing(source: Path) -> dict[str, Path]:
 @contextmanager
 def _workspace(out: Path) -> Iterator[Path]:
     """Yield a directory that becomes `out` in one step at the end, and disappears when anything goes wrong."""
+    if out.name in {"", ".."}:
+        raise ConfigError(f"{out} cannot be made anew", fix="name the new directory with --out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} exists", fix="choose another --out, or remove it first")
     partial = out.with_name(f"{out.name}.partial")
@@ -95,7 +112,13 @@ def _workspace(out: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ContractError(f"another process is writing {out}", fix="wait for it to end") from error
-        for leftover in partial.iterdir():  # of a run that was killed
+        leftovers = list(partial.iterdir())  # of a run that was killed
+        if foreign := [leftover.name for leftover in leftovers if not _OURS.fullmatch(leftover.name)]:
+            raise ConfigError(
+                f"{partial} holds what `adopt` did not write: {', '.join(foreign[:4])}",
+                fix="move it, or choose another --out",
+            )
+        for leftover in leftovers:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
             yield partial
@@ -108,17 +131,30 @@ def _workspace(out: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | None) -> list[JsonValue]:
+_OURS = re.compile(r"files|scratch|manifest\.json|\.digests\.json|\..+\.partial")
+"""What a run that was killed may have left in its workspace."""
+
+
+_SPLITS = {"validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
+"""Names by which one file is a split, as `datasets` reads them; one file of any other name is `train`."""
+
+
+def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | None, talk: Talk) -> list[JsonValue]:
     """Turn the JSON lines among `kept` into Parquet under `files`, take them out of `kept`, and say what was done."""
     sources = {path: next((s for s in jsonl.SUFFIXES if path.endswith(s)), "") for path in kept}
     lines = [path for path, suffix in sources.items() if suffix]
     data = [*lines, *(path for path in kept if path.endswith(".parquet"))]
     if scripts := [path for path in kept if path.endswith(".py")]:
         raise PayloadInvalid(f"a dataset with code: {', '.join(scripts)}", fix="remove it; loaders refuse to run it")
+    if not data:
+        raise PayloadInvalid(
+            "no Parquet or JSON lines file; there is " + (", ".join(list(kept)[:4]) or "nothing"),
+            fix="write the rows as .jsonl or .parquet",
+        )
     done: list[JsonValue] = []
     taken: dict[tuple[str, str], str] = {}
     for path in data:
-        only = len(data) == 1 and "/" not in path
+        only = len(data) == 1 and "/" not in path and path.removesuffix(sources[path]) not in _SPLITS
         place = (
             parquet.Place("default", "train", None, None)
             if only
@@ -132,12 +168,14 @@ def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | N
             )
         if path in lines:
             stem = f"{'data' if place.config == 'default' else place.config}/{place.split}"
-            _, column = jsonl.write_shards(kept[path], files, stem=stem, scratch=scratch, sort_by=sort_by)
+            _, column = jsonl.write_shards(kept[path], files, stem=stem, scratch=scratch, sort_by=sort_by, talk=talk)
             done.append({"path": path, "sha256": sha256_of(kept.pop(path)), "sorted_by": column})
     return done
 
 
-def _copy(source: Path, target: Path) -> str:
+def _copy(source: Path, target: Path, talk: Talk) -> str:
+    if (size := source.stat().st_size) > LARGE:
+        talk(f"copying {target.name}, {size:,} bytes")
     target.parent.mkdir(parents=True, exist_ok=True)
     return copy_durably(source, target)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +91,10 @@ class Bundle:
             if mark[0] != entry.size:
                 problems.append(f"{entry.path} has {mark[0]:,} bytes, sealed with {entry.size:,}")
                 continue
-            known = remembered.get(entry.path)
-            digest = known[-1] if known and known[:-1] == mark else sha256_of(file)
-            if digest != entry.sha256:
+            sealed: list[int | str] = [*mark, entry.sha256]
+            if remembered.get(entry.path) != sealed and sha256_of(file) != entry.sha256:
                 problems.append(f"{entry.path} has other bytes than were sealed")
-            seen[entry.path] = [*mark, digest]
+            seen[entry.path] = sealed
             if progress:
                 progress(entry.size)
         problems += [f"{path} was added" for path in present]
@@ -142,13 +141,23 @@ def seal(root: Path, *, name: str, facts: Facts, provenance: Provenance, digests
     return Bundle.open(root)
 
 
-def walk(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the regular files under `root` by path in the repository, and what cannot be published, as sentences."""
+def walk(root: Path, *, without: Collection[Path] = ()) -> tuple[dict[str, Path], list[str]]:
+    """Return the regular files under `root` by path in the repository, and what cannot be published, as sentences.
+
+    Args:
+        without: files and directories to pass over.
+
+    Raises:
+        OSError: a directory cannot be read, so what it holds is not known.
+    """
     found: dict[str, Path] = {}
     problems = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_unless_missing):
+        folders[:] = [name for name in folders if Path(folder) / name not in without]
         for name in sorted([*names, *(name for name in folders if (Path(folder) / name).is_symlink())]):
             file = Path(folder) / name
+            if file in without:
+                continue
             path = file.relative_to(root).as_posix()
             mode = file.lstat().st_mode
             if stat.S_ISLNK(mode):
@@ -163,6 +172,11 @@ def walk(root: Path) -> tuple[dict[str, Path], list[str]]:
     return found, problems
 
 
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _mark(file: Path) -> list[int]:
     """What changes when a file is written: also its change time, which no program can set back."""
     status = file.stat()
@@ -172,7 +186,7 @@ def _mark(file: Path) -> list[int]:
 def _remembered(root: Path) -> dict[str, list[int | str]]:
     try:
         document = json.loads((root / ".digests.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}  # never written, or cut off: hashing again is always right
     return document if isinstance(document, dict) else {}
 

@@ -9,7 +9,7 @@ import yaml
 
 from hala_release.errors import PayloadInvalid
 
-_CARD = re.compile(r"\A---\r?\n(?P<block>.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_CARD = re.compile(r"\A---\r?\n(?P<block>(?:.*?\r?\n)??)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
 class Card(NamedTuple):
@@ -30,7 +30,7 @@ def split(text: str, *, where: str) -> Card:
         return Card({}, text)
     try:
         metadata = yaml.safe_load(match["block"]) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date without such a day
         raise PayloadInvalid(f"{where}: its YAML block cannot be read: {error}", fix="mend the block") from error
     if not isinstance(metadata, dict):
         raise PayloadInvalid(f"{where}: its YAML block is not a mapping", fix="write `key: value` lines")

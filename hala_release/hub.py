@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # documented as public
 
 from hala_release.errors import BundleChanged, HubDenied, HubError, HubMissing, HubMoved, HubUnavailable
 from hala_release.manifest import Kind
@@ -55,6 +56,8 @@ class Head(NamedTuple):
 
     commit: str
     private: bool
+    repo: str
+    """Its id as the Hub writes it: letters in other cases and names of before lead to it too."""
 
 
 class RemoteCollection(NamedTuple):
@@ -73,8 +76,14 @@ class Staged(NamedTuple):
 class Hub:
     """One endpoint with one token."""
 
-    def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
-        """Talk to `endpoint`, or to HF_ENDPOINT or the public Hub; with `token`, or the one the client finds."""
+    def __init__(self, endpoint: str | None = None, token: str | None = None, *, progress: bool = False) -> None:
+        """Talk to `endpoint`, or to HF_ENDPOINT or the public Hub; with `token`, or the one the client finds.
+
+        Args:
+            progress: whether the client draws its progress bars on stderr.
+        """
+        if not progress:
+            disable_progress_bars()
         self._token = token or get_token()
         self._api = HfApi(endpoint=endpoint, token=self._token or False, library_name="hala-release")
 
@@ -109,7 +118,7 @@ class Hub:
                 return None
         if info.sha is None:
             raise HubError(f"{repo} has no commit on main", fix="delete the empty repository and run again")
-        return Head(info.sha, bool(info.private))
+        return Head(info.sha, bool(info.private), info.id)
 
     def tree(self, kind: Kind, repo: str, revision: str) -> dict[str, RemoteFile]:
         """Return every file of a revision by path."""
@@ -154,7 +163,8 @@ class Hub:
             for path, (data, _) in files.items()
         ]
         with self._door(repo):
-            self._api.preupload_lfs_files(repo, additions, repo_type=kind, free_memory=False)
+            # Without rules of its own, the call would leave out what a .gitignore in the repository names.
+            self._api.preupload_lfs_files(repo, additions, repo_type=kind, free_memory=False, gitignore_content="")
         for addition in additions:
             if addition.upload_info.sha256.hex() != files[addition.path_in_repo][1]:
                 raise BundleChanged(
@@ -172,7 +182,12 @@ class Hub:
         deletions = [CommitOperationDelete(path, is_folder=False) for path in delete]
         with self._door(repo):
             done = self._api.create_commit(
-                repo, [*staged.additions, *deletions], commit_message=title, repo_type=kind, parent_commit=parent
+                # Deletions first: they are carried out in order, and a folder may take the place of a file.
+                repo,
+                [*deletions, *staged.additions],
+                commit_message=title,
+                repo_type=kind,
+                parent_commit=parent,
             )
         return str(done.oid)
 

@@ -37,6 +37,10 @@ class Document:
             mark = getattr(error, "problem_mark", None)
             line = f"line {mark.line + 1}: " if mark else ""
             raise Mistake([f"{line}not YAML: {getattr(error, 'problem', None) or error}"]) from error
+        except (ValueError, KeyError) as error:  # a date without such a day, or a tag such as `!!int x`
+            raise Mistake([f"a value cannot be read: {error}"]) from error
+        except RecursionError as error:
+            raise Mistake(["nested too deeply"]) from error
         if problems:
             raise Mistake(problems)
 
@@ -53,6 +57,9 @@ class Document:
         match node:
             case yaml.MappingNode():
                 for key, value in node.value:
+                    if not isinstance(key, yaml.ScalarNode):
+                        problems.append(f"line {key.start_mark.line + 1}: a key has to be text")
+                        continue
                     inner = (*location, key.value)
                     if inner in self.lines:
                         problems.append(f"line {key.start_mark.line + 1}: {key.value}: appears twice")
@@ -85,14 +92,22 @@ def explain(error: ValidationError, document: Document, kinds: Mapping[str, type
             other["loc"][:-1][: len(problem["loc"])] == problem["loc"] for other in problems
         ):
             continue  # pydantic counts only the sound items; those that are wrong are reported themselves
-        location = tuple(step for step in problem["loc"] if step not in kinds and not str(step).startswith("<"))
+        location = tuple(step for index, step in enumerate(problem["loc"]) if not _is_tag(problem, index, kinds))
         line = document.line(location)
         found.append((line, f"line {line}: {_sentence(problem, location, _keys(problem, kinds))}"))
     return [sentence for _, sentence in sorted(found)]
 
 
+def _is_tag(problem: ErrorDetails, index: int, kinds: Mapping[str, type[BaseModel]]) -> bool:
+    """Tell a tag of an item from a key of the same name: a tag comes right after the item's number."""
+    step = problem["loc"][index]
+    after_number = index > 0 and isinstance(problem["loc"][index - 1], int)
+    return str(step).startswith("<") or (step in kinds and after_number)
+
+
 def _keys(problem: ErrorDetails, kinds: Mapping[str, type[BaseModel]]) -> Iterable[str]:
-    tag = next((step for step in problem["loc"] if step in kinds), None)
+    tag = next((step for index, step in enumerate(problem["loc"]) if _is_tag(problem, index, kinds)), None)
+    tag = tag if tag in kinds else None
     models = [kinds[str(tag)]] if tag is not None else list(kinds.values())
     return [key for model in models for key in model.model_fields]
 

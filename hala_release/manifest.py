@@ -204,7 +204,7 @@ class Manifest(Record):
         """Read manifest.json, or raise a ContractError that lists every problem and starts with `where`."""
         try:
             document: Any = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"{where} is not JSON: {error}", fix="make the bundle again") from error
         if not isinstance(document, dict):
             raise ContractError(f"{where} is not a JSON object", fix="make the bundle again")

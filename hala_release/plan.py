@@ -29,7 +29,7 @@ class RepoPlan(Record):
     needs_tag: bool
     """Whether the tag is yet to be made; where it exists it names exactly this release."""
     visibility: Literal["show", "hide"] | None = None
-    """How others' view of it changes once the release is tagged."""
+    """How others' view of it changes: hidden before anything is sent, shown once the release is tagged."""
 
     @property
     def is_nothing(self) -> bool:
@@ -75,17 +75,20 @@ def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
     Raises:
         TagTaken: a tag of this version names other content.
     """
+    heads = [hub.head(want.kind, want.repo) for want in wanted]
+    items: list[tuple[Kind, str]] = [
+        (want.kind, head.repo if head else want.repo) for want, head in zip(wanted, heads, strict=True)
+    ]
     return Plan(
         release=release.name,
         version=release.version,
         endpoint=hub.endpoint,
-        repos=tuple(_repo_plan(release, want, hub) for want in wanted),
-        collection=_collection_plan(release, hub),
+        repos=tuple(_repo_plan(release, want, head, hub) for want, head in zip(wanted, heads, strict=True)),
+        collection=_collection_plan(release, items, hub),
     )
 
 
-def _repo_plan(release: Release, want: Wanted, hub: Hub) -> RepoPlan:
-    head = hub.head(want.kind, want.repo)
+def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> RepoPlan:
     tagged = head is not None and release.tag in hub.tags(want.kind, want.repo)
     if tagged:
         _tag_is_ours(release, want, hub)
@@ -119,12 +122,11 @@ def _visibility(release: Release, head: Head | None) -> Literal["show", "hide"] 
     return None if private else "hide"
 
 
-def _collection_plan(release: Release, hub: Hub) -> CollectionPlan | None:
+def _collection_plan(release: Release, items: Sequence[tuple[Kind, str]], hub: Hub) -> CollectionPlan | None:
     if release.collection is None:
         return None
     remote = hub.collection(release.namespace, release.collection.title)
     present = remote.items if remote else frozenset()
-    items: list[tuple[Kind, str]] = [(artifact.kind, release.repo_id(artifact.repo)) for artifact in release.in_order]
     add = tuple(item for item in items if item not in present)
     if remote and not add:
         return None

@@ -7,13 +7,15 @@
     tag                every repository, after all of them are right
     show               new repositories become visible; then the collection
 
+A repository that is to be private is hidden first, before anything of the release is in it.
+
 Resuming is planning again. After an error in a commit the Hub is read before anything else is done, because an
 answer of 500 can follow a commit that happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +25,8 @@ from hala_release.errors import HubError, HubMoved, TagTaken
 from hala_release.hub import Hub, Staged
 from hala_release.manifest import Kind, Record, SpaceFacts
 from hala_release.plan import CollectionPlan, Plan, RepoPlan
+from hala_release.talk import Talk, silence
 from hala_release.wanted import Wanted
-
-Talk = Callable[[str], None]
 
 
 class Receipt(Record):
@@ -62,7 +63,7 @@ class _Work:
     commit: str = ""
 
 
-def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, talk: Talk = lambda _: None) -> Pushed:
+def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, talk: Talk = silence) -> Pushed:
     """Do what the plan says.
 
     Args:
@@ -85,6 +86,9 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     for work in works:
         _open(work, hub, talk)
     for work in works:
+        if work.plan.visibility == "hide":
+            _show_or_hide(work, hub, talk)
+    for work in works:
         _stage(work, hub, talk)
     for work in works:
         _commit(work, hub, f"Release {plan.release} {plan.version}", talk)
@@ -93,7 +97,8 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     after = hub.received_bytes()
     done = [_tag(work, plan, hub, receipts, talk) for work in works]
     for work in works:
-        _show_or_hide(work, hub, talk)
+        if work.plan.visibility == "show":
+            _show_or_hide(work, hub, talk)
     if plan.collection:
         _collect(plan.collection, hub, talk)
     return Pushed(receipts=tuple(done), sent_bytes=after - before if after is not None and before is not None else None)
@@ -113,13 +118,16 @@ def _open(work: _Work, hub: Hub, talk: Talk) -> None:
             fix="run `hala-release plan` to see what is new, then push",
         )
     work.parent = work.commit = head.commit
+    if not work.plan.needs_tag:  # main may have moved on since; what was tagged is the release
+        work.commit = hub.tags(kind, repo).get(work.plan.tag, head.commit)
 
 
 def _stage(work: _Work, hub: Hub, talk: Talk) -> None:
     sent = [change.path for change in work.plan.changes if change.after is not None]
     if not work.plan.changes:
         return
-    talk(f"sending {len(sent)} files, at most {work.plan.upload_bytes:,} bytes, to {work.plan.repo}")
+    number, size = f"{len(sent):,} of {len(work.want.entries):,} files", f"{work.plan.upload_bytes:,} bytes"
+    talk(f"sending {number} to {work.plan.repo}, at most {size}")
     files = {path: (work.want.source(path), work.want.entries[path].sha256) for path in sent}
     work.staged = hub.stage(work.plan.kind, work.plan.repo, files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -108,6 +109,10 @@ class _Artifact(Record):
     """ISO 639 codes; the release's where absent."""
     tags: tuple[str, ...] = ()
     """Further tags for search on the Hub."""
+
+    def bundle_under(self, root: Path) -> Path:
+        """Return where the bundle lies when release.yaml lies in `root`."""
+        return Path(os.path.normpath(root / self.bundle))
 
 
 class DatasetArtifact(_Artifact):

@@ -73,4 +73,4 @@ def wanted(release: Release, root: Path) -> tuple[Wanted, ...]:
         ContractError: a bundle is missing or unfinished.
         ConfigError: a bundle is of another kind than its artifact.
     """
-    return tuple(Wanted(artifact, Bundle.open(root / artifact.bundle), release) for artifact in release.in_order)
+    return tuple(Wanted(artifact, Bundle.open(artifact.bundle_under(root)), release) for artifact in release.in_order)

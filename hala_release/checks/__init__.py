@@ -57,7 +57,7 @@ def run(release: Release, root: Path, *, rehash: bool = False) -> list[Finding]:
     findings: list[Finding] = []
     for artifact in release.in_order:
         try:
-            bundle = Bundle.open(root / artifact.bundle)
+            bundle = Bundle.open(artifact.bundle_under(root))
             bundle.verify(rehash=rehash)
             card.render(artifact, bundle, release)
         except (ContractError, ConfigError) as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hala_release.cli.output import Output, human_bytes, output_options
+from hala_release.cli.output import Output, count, human_bytes, output_options
 
 if TYPE_CHECKING:
     from hala_release.manifest import Facts
@@ -30,7 +30,7 @@ def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bo
 
     output = Output(as_json=as_json, quiet=quiet)
     output.talk(f"reading {source}")
-    adopted = adopt(source, kind=kind, out=out, sort_by=sort_by)  # type: ignore[arg-type]  # click checks the choice
+    adopted = adopt(source, kind=kind, out=out, sort_by=sort_by, talk=output.talk)  # type: ignore[arg-type]  # click checks the choice
     bundle = adopted.bundle
     for path in adopted.left_out:
         output.talk(f"left out {path}: " + ("the card is rendered" if path == "README.md" else "hidden"))
@@ -39,7 +39,7 @@ def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bo
         {"bundle": str(bundle.root), "manifest": manifest.model_dump(mode="json"), "left_out": adopted.left_out},
         [
             f"sealed {bundle.root}: {_what(manifest.facts)}, "
-            f"{len(manifest.files)} files, {human_bytes(bundle.size)}"
+            f"{count(len(manifest.files), 'file')}, {human_bytes(bundle.size)}"
         ],
     )
 

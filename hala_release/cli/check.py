@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hala_release.cli.options import release_argument
-from hala_release.cli.output import Output, finding_lines, output_options
+from hala_release.cli.output import Output, count, finding_lines, output_options
 
 
 @click.command()
@@ -24,7 +24,9 @@ def command(release: Path, rehash: bool, as_json: bool, quiet: bool) -> None:
     loaded = load(release)
     findings = checks.run(loaded, release.parent, rehash=rehash)
     if stopping := checks.stopping(findings, loaded.gates):
-        raise CheckFailed(f"{len(stopping)} findings would stop a push", findings=findings, fix="mend them one by one")
+        raise CheckFailed(
+            f"{count(len(stopping), 'finding')} would stop a push", findings=findings, fix="mend them one by one"
+        )
     output.show(
         {"findings": [finding.model_dump() for finding in findings]},
         [*finding_lines(findings), f"{release}: nothing stops a push"],

@@ -74,6 +74,9 @@ def reset(yes: bool) -> None:
     """Stop it and delete everything that was published on it."""
     from hala_release.localhub import daemon
 
+    if not ROOT.exists():
+        click.echo("there is none here")
+        return
     if not yes:
         click.confirm(f"Delete every repository of the embedded Hub in {ROOT}?", abort=True)
     daemon.reset(ROOT)

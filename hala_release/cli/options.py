@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -46,7 +47,7 @@ def connect(hub: str | None) -> Hub:
         hub, token = running.url, running.token
     from hala_release.hub import Hub
 
-    return Hub(hub, token)
+    return Hub(hub, token, progress=sys.stderr.isatty())
 
 
 def _never_through_a_proxy(host: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hala_release.cli.options import connect, hub_option, release_argument
-from hala_release.cli.output import Output, human_bytes, output_options
+from hala_release.cli.output import Output, count, human_bytes, output_options
 
 if TYPE_CHECKING:
     from hala_release.plan import Plan, RepoPlan
@@ -46,7 +46,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     commits = sum(bool(repo.changes) for repo in plan.repos)
     total = sum(repo.upload_bytes for repo in plan.repos)
-    yield f"{commits} commit{'s' if commits != 1 else ''}, at most {human_bytes(total)} to send"
+    yield f"{count(commits, 'commit')}, at most {human_bytes(total)} to send"
 
 
 def _repo_lines(repo: RepoPlan) -> Iterator[str]:

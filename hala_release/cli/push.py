@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hala_release.cli.options import LOCAL, STATE, connect, hub_option, release_argument
-from hala_release.cli.output import Output, finding_lines, human_bytes, output_options
+from hala_release.cli.output import Output, count, finding_lines, human_bytes, output_options
 from hala_release.cli.plan import plan_lines
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: boo
 def _lines(plan: Plan, pushed: Pushed) -> Iterator[str]:
     urls = {repo.repo: repo.url for repo in plan.repos}
     for receipt in pushed.receipts:
-        yield f"published {receipt.kind} {receipt.repo} {receipt.tag} ({receipt.files} files changed)"
+        yield f"published {receipt.kind} {receipt.repo} {receipt.tag} ({count(receipt.files, 'file')} changed)"
         yield f"  {urls[receipt.repo]}"
     if pushed.sent_bytes is not None:
         offered = sum(repo.upload_bytes for repo in plan.repos)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hala_release.cli.options import connect, hub_option, release_argument
-from hala_release.cli.output import Output, output_options
+from hala_release.cli.output import Output, count, output_options
 
 
 @click.command()
@@ -35,6 +35,6 @@ def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
         {"repositories": [want.repo for want in wants], "files": files, "tag": loaded.tag},
         [
             f"{loaded.name} {loaded.version} on {target.endpoint}: "
-            f"{len(wants)} repositories, {files} files, all as sealed"
+            f"{count(len(wants), 'repository', 'repositories')}, {count(files, 'file')}, all as sealed"
         ],
     )

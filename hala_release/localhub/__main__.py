@@ -16,10 +16,9 @@ import uvicorn
 
 from hala_release.errors import HalaError, HubUnavailable
 from hala_release.localhub.app import build
-from hala_release.localhub.daemon import ADDRESS, HOST, SERVING
-from hala_release.localhub.store import prepare
+from hala_release.localhub.daemon import ADDRESS, HOST, SERVING, refuse_foreign
 
-LOCK_ATTEMPTS = 60
+LOCK_ATTEMPTS = 20
 KEEP_ALIVE = 75
 """Seconds; longer than clients pause between two requests, so that they never write to a closed connection."""
 
@@ -58,7 +57,7 @@ def _take(lock: IO[str], root: Path) -> None:
 
 def serve(root: Path, port: int) -> None:
     """Serve until a signal; one server at a time for one root."""
-    prepare(root)
+    refuse_foreign(root)
     with (root / SERVING).open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
         _take(lock, root)

@@ -117,7 +117,7 @@ def build(root: Path) -> Router:
         Route("POST", REPO + "/preupload/{rev}", preupload.preupload),
         Route("POST", REPO + "/commit/{rev}", commits.commit),
         Route("GET", REPO + "/xet-{access}-token/{rev}", xet.token),
-        Route("GET", "/api/spaces/{ns}/{name}/runtime", spaces.runtime),
+        Route("GET", REPO + "/runtime", spaces.runtime),
         Route("POST", "/_xet/{store}/v1/xorbs/default/{hash}", xet.xorb, keyless=True),
         Route("POST", "/_xet/{store}/v1/shards", xet.shard, keyless=True),
         Route(ANY, "/_xet/{rest*}", nothing, keyless=True),

@@ -58,18 +58,21 @@ class Shelf:
     async def receive(self, name: str, body: AsyncIterator[bytes], *, size: int) -> None:
         """Keep a body whose sha256 is its name; anything else leaves no trace."""
         with self.partial() as partial:
-            counted, digest = await spool(body, partial, limit=size)
-            if counted != size or digest != name:
-                raise Refused(400, f"Expected {size} bytes with sha256 {name}, received {counted} bytes with {digest}")
+            sha256 = hashlib.sha256()
+            counted = await spool(body, partial, limit=size, also=sha256.update)
+            if counted != size or sha256.hexdigest() != name:
+                raise Refused(400, f"Expected {size} bytes with sha256 {name}, received {counted} others")
             await run_in_threadpool(self.keep, name, partial)
 
 
-async def spool(body: AsyncIterator[bytes], path: Path, *, limit: int) -> tuple[int, str]:
-    """Write a body to disk as it arrives; returns its size and sha256."""
-    size, sha256, held = 0, hashlib.sha256(), bytearray()
+async def spool(
+    body: AsyncIterator[bytes], path: Path, *, limit: int, also: Callable[[bytearray], object] = bool
+) -> int:
+    """Write a body to disk as it arrives, and give each piece to `also`; returns its size."""
+    size, held = 0, bytearray()
 
     def write_out(file: BinaryIO) -> None:
-        sha256.update(held)
+        also(held)
         file.write(held)
         held.clear()
 
@@ -82,14 +85,14 @@ async def spool(body: AsyncIterator[bytes], path: Path, *, limit: int) -> tuple[
             if len(held) >= PIECE:
                 await run_in_threadpool(write_out, file)
         await run_in_threadpool(write_out, file)
-    return size, sha256.hexdigest()
+    return size
 
 
-def write(path: Path, pieces: Callable[[], Iterator[bytes]]) -> tuple[int, str]:
+def write(path: Path, pieces: Iterator[bytes]) -> tuple[int, str]:
     """Write generated pieces to disk; returns their size and sha256."""
     size, sha256 = 0, hashlib.sha256()
     with path.open("wb") as file:
-        for piece in pieces():
+        for piece in pieces:
             size += len(piece)
             sha256.update(piece)
             file.write(piece)

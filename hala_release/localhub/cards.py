@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -30,8 +31,8 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping of which no key hides another."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
+        counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := next((key for key, count in counts.items() if count > 1), None):
             raise yaml.constructor.ConstructorError(None, None, f"duplicated key {twice!r}", node.start_mark)
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -103,8 +104,7 @@ def of(repo: Repo, commit: str) -> dict[str, Any]:
 
 def errors(metadata: dict[str, Any]) -> Iterator[str]:
     """What the Hub refuses in metadata that is a mapping."""
-    texts = ("license_name", "license_link", "pretty_name", "library_name", "pipeline_tag", "title", "sdk")
-    for key in texts:
+    for key in ("license_name", "license_link", "pretty_name", "library_name", "pipeline_tag", "title", "sdk"):
         if key in metadata and not isinstance(metadata[key], str):
             yield f'"{key}" must be a string'
     for key in ("license", "language", "base_model", "datasets", "metrics", "task_categories", "size_categories"):

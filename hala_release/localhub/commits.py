@@ -85,7 +85,7 @@ class Commits:
         if call.flag("create_pr"):
             raise Refused(501, "Pull requests are not built yet in this Hub; commit to a branch")
         with call.store.blobs.partial() as body:
-            size, _ = await blobs.spool(call.request.stream(), body, limit=BODY_LIMIT)
+            size = await blobs.spool(call.request.stream(), body, limit=BODY_LIMIT)
             self._traffic.received("commit", f"{repo.kind}:{repo.id}", size)
             self._faults.strike("before-commit")
             oid = await run_in_threadpool(_apply, call.store, repo, call.params["rev"], body)

@@ -47,11 +47,10 @@ def start(root: Path, *, port: int = 0) -> Running:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if running := status(root):
             return running
+        _reap()
         command = [sys.executable, "-m", "hala_release.localhub", str(root), "--port", str(port)]
         with (root / LOG).open("ab") as log:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
-            )
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         _children[child.pid] = child
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and child.poll() is None:
@@ -101,8 +100,13 @@ def reset(root: Path) -> None:
     root = root.resolve()
     if not (root / MARKER).is_file():
         raise ConfigError(f"{root} is not a Hub's directory, so it is not deleted", fix="check the path")
-    stop(root)
-    shutil.rmtree(root)
+    if not stop(root) and _is_served(root):
+        raise HubUnavailable(
+            f"the embedded Hub in {root} does not answer", fix=f"end its process, see {root / ADDRESS}"
+        )
+    gone = root.with_name(f".{root.name}.deleted-{os.getpid()}")
+    root.rename(gone)
+    shutil.rmtree(gone)
 
 
 def refuse_foreign(root: Path) -> None:
@@ -111,6 +115,13 @@ def refuse_foreign(root: Path) -> None:
     own = {"starting.lock", SERVING, LOG}
     if not (root / MARKER).exists() and any(path.name not in own for path in root.iterdir()):
         raise ConfigError(f"{root} is not empty and not a Hub's directory", fix="choose an empty directory")
+
+
+def _reap() -> None:
+    """Forget the servers of this process that ended in another way than by `stop`."""
+    for pid, child in list(_children.items()):
+        if child.poll() is not None:
+            del _children[pid]
 
 
 def _health(port: int) -> dict[str, Any]:

@@ -15,9 +15,25 @@ from typing import IO
 from hala_release.errors import HalaError
 
 AUTHOR = "local"
+_IDENTITY = {"NAME": AUTHOR, "EMAIL": f"{AUTHOR}@localhost"}
 INCOMING = "refs/incoming/"
-ZERO = "0" * 40
 FIELDS = "%H%x00%ct%x00%s%x00%b%x00%an"
+CONFIG = f"""\
+[core]
+  repositoryFormatVersion = 0
+  bare = true
+  fsync = all
+[gc]
+  auto = 0
+[fastimport]
+  unpackLimit = 16
+[transfer]
+  hideRefs = {INCOMING.rstrip("/")}
+[uploadpack]
+  allowFilter = true
+  allowAnySHA1InWant = true
+"""
+"""Objects and refs reach the disk before a command returns; a commit of many files stays one pack."""
 
 
 class GitFailed(HalaError):
@@ -52,9 +68,6 @@ def environment() -> dict[str, str]:
     return {**kept, **who, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
 
 
-_IDENTITY = {"NAME": AUTHOR, "EMAIL": f"{AUTHOR}@localhost"}
-
-
 def run(git_dir: Path, *args: str, stdin: bytes | IO[bytes] = b"", env: dict[str, str] | None = None) -> bytes:
     """The output of one git command."""
     with contextlib.ExitStack() as stack:
@@ -73,19 +86,9 @@ def run(git_dir: Path, *args: str, stdin: bytes | IO[bytes] = b"", env: dict[str
 
 
 def init(git_dir: Path) -> None:
-    """Make an empty bare repository whose objects and refs reach the disk before a command returns."""
+    """Make an empty bare repository."""
     run(git_dir, "init", "--quiet", "--bare", "--template=", "--initial-branch=main")
-    for key, value in (
-        ("core.fsync", "all"),
-        ("core.logAllRefUpdates", "false"),
-        ("core.protectHFS", "false"),
-        ("gc.auto", "0"),
-        ("fastimport.unpackLimit", "16"),
-        ("transfer.hideRefs", INCOMING.rstrip("/")),
-        ("uploadpack.allowFilter", "true"),
-        ("uploadpack.allowAnySHA1InWant", "true"),
-    ):
-        run(git_dir, "config", key, value)
+    (git_dir / "config").write_text(CONFIG)
 
 
 def check(git_dir: Path, names: Iterable[str]) -> list[tuple[str, str, int] | None]:

@@ -95,19 +95,8 @@ OF_KIND: dict[str, dict[str, Callable[[Facts], Any]]] = {
         "runtime": lambda f: spaces.state(f.repo, f.commit),
     },
 }
-BRIEF: tuple[str, ...] = (
-    "author",
-    "sha",
-    "lastModified",
-    "createdAt",
-    "private",
-    "gated",
-    "downloads",
-    "likes",
-    "tags",
-    "modelId",
-)
-BRIEF += ("library_name", "pipeline_tag", "sdk")
+BRIEF = ["author", "sha", "lastModified", "createdAt", "private", "gated", "downloads", "likes", "tags"]
+BRIEF += ["modelId", "library_name", "pipeline_tag", "sdk"]
 
 
 def _facts(facts: Facts, keys: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def whoami(call: Call) -> Response:
     orgs = [
         {"type": "org", "name": name, "fullname": name, "isEnterprise": False, "roleInOrg": "admin"} for name in others
     ]
-    token = {"displayName": "local", "role": caller.role, "createdAt": "2026-01-01T00:00:00.000Z"}
+    token = {"displayName": "local", "role": caller.role}
     return JSONResponse(
         {
             "type": "user",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import inspect
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from hala_release.localhub.git import GitFailed
 from hala_release.localhub.names import RESERVED
 from hala_release.localhub.store import Store
 from hala_release.localhub.traffic import Traffic
@@ -24,7 +26,7 @@ from hala_release.localhub.wire import Call, Caller, Dropped, Refused
 Handler = Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]
 BODY_LIMIT = 16 << 20
 DRAIN_LIMIT = 64 << 20
-HOSTS = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+HOSTS = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 PLACEHOLDERS = {
     "{T}": "(?P<T>models|datasets|spaces)",
     "{P}": "(?:(?P<T>datasets|spaces)/)?",
@@ -76,6 +78,9 @@ class Router:
         except Refused as refusal:
             await _drain(request)
             response = refusal.response()
+        except GitFailed as failure:
+            logging.exception("git failed")
+            response = Refused(500, f"git failed: {failure}").response()
         except Dropped:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
             return

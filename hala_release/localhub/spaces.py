@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, revisions
 from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Call
+from hala_release.localhub.wire import Call, Refused
 
 
 def state(repo: Repo, commit: str) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def state(repo: Repo, commit: str) -> dict[str, Any]:
 
 
 def runtime(call: Call) -> Response:
-    """GET /api/spaces/{id}/runtime."""
+    """GET runtime."""
     repo = call.repo()
+    if repo.kind != "space":
+        raise Refused(404, f"A {repo.kind} has no runtime")
     return JSONResponse(state(repo, revisions.commit(repo, "main")))

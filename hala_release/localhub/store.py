@@ -1,10 +1,11 @@
 """Everything the Hub keeps, under one root directory.
 
+.hala-hub     the store's identity; a directory without it is not a Hub's
 hub.db        repositories, old names, tokens, collections (sqlite)
 repos/ID.git  one bare git repository each, named by an id that never changes
 blobs/        large files by sha256, and xorbs/ chunks of Xet, shared by all repositories
 incoming/     half-received files; emptied at start
-token, id     the owner's token (0600) and the store's identity, made once
+token         the owner's token; signing.key is behind upload links and Xet tokens (both 0600, made once)
 """
 
 from __future__ import annotations
@@ -169,23 +170,23 @@ class Store:
             if path.name not in known:
                 shutil.rmtree(path)
                 continue
-            for lock in path.rglob("*.lock"):
-                lock.unlink()
-            if stale := git.refs(path, git.INCOMING):
-                git.update(path, *(f"delete {name}" for name in stale))
+            for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "fast_import_crash_*"):
+                for left in path.glob(pattern):
+                    left.unlink()
+            if (path / git.INCOMING).is_dir():
+                shutil.rmtree(path / git.INCOMING)
 
 
 def prepare(root: Path) -> str:
     """Make the root, or recognise it; returns the store's id."""
-    marker = root / MARKER
     refuse_foreign(root)
+    made = {MARKER: secrets.token_hex(12), "token": new_token(), "signing.key": secrets.token_hex(32)}
+    for name, text in made.items():
+        if not (root / name).exists():
+            write_secret(root / name, text)
     for name in ("repos", "blobs", "xorbs", "incoming"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    if not marker.exists():
-        write_secret(root / "token", new_token())
-        write_secret(root / "signing.key", secrets.token_hex(32))
-        write_secret(marker, secrets.token_hex(12))
-    return marker.read_text().strip()
+    return (root / MARKER).read_text().strip()
 
 
 def write_secret(path: Path, text: str) -> None:

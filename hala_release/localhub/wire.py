@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
@@ -71,7 +71,6 @@ class Call:
     params: dict[str, str]
     caller: Caller | None
     body: bytes = b""
-    received: int = field(default=0)
 
     @property
     def base(self) -> str:

@@ -54,7 +54,7 @@ class Xet:
             raise Refused(400, "A xorb is named by 64 hexadecimal digits")
         shelf = call.store.xorbs
         with shelf.partial() as partial:
-            size, _ = await blobs.spool(call.request.stream(), partial, limit=XORB_LIMIT)
+            size = await blobs.spool(call.request.stream(), partial, limit=XORB_LIMIT)
             self._traffic.received("xorb", repo, size)
             new = shelf.size(name) is None
             await run_in_threadpool(_check, partial)
@@ -106,7 +106,7 @@ def _assemble(store: Store, file: File) -> None:
     if store.blobs.size(file.sha256) is not None:
         return
     with store.blobs.partial() as partial:
-        size, sha256 = blobs.write(partial, lambda: _pieces(store, file))
+        size, sha256 = blobs.write(partial, _pieces(store, file))
         if sha256 != file.sha256:
             raise ShardInvalid(f"its chunks give {size} bytes with sha256 {sha256} instead of {file.sha256}")
         store.blobs.keep(sha256, partial)

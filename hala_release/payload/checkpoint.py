@@ -35,6 +35,8 @@ def model_facts(files: Path, paths: list[str]) -> ModelFacts:
         raise PayloadInvalid("the model has no config.json", fix="save the model with save_pretrained")
     config = _json_object(files / "config.json", "config.json")
     tensors = read_tensors(files, paths)
+    if not tensors:
+        raise PayloadInvalid("the weights hold no tensor", fix="save the model with save_pretrained")
     parameters: Counter[str] = Counter()
     for tensor in tensors.values():
         parameters[tensor.dtype] += tensor.elements
@@ -46,6 +48,7 @@ def model_facts(files: Path, paths: list[str]) -> ModelFacts:
     nested = config.get("text_config")
     text = nested if isinstance(nested, dict) else config  # models of several modalities nest the language model
     quantization = config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     tokenizer = next((name for name in TOKENIZERS if name in paths), None)
     return ModelFacts(
         architecture=str(architectures[0]),
@@ -55,7 +58,7 @@ def model_facts(files: Path, paths: list[str]) -> ModelFacts:
         tensor_bytes=sum(tensor.size for tensor in tensors.values()),
         context=_whole(text, "max_position_embeddings"),
         vocabulary=_whole(text, "vocab_size"),
-        quantization=str(quantization.get("quant_method")) if isinstance(quantization, dict) else None,
+        quantization=None if method is None else str(method),
         tokenizer_sha256=sha256_of(files / tokenizer) if tokenizer else None,
         chat_template_sha256=_chat_template_sha256(files, paths),
     )
@@ -64,24 +67,28 @@ def model_facts(files: Path, paths: list[str]) -> ModelFacts:
 def chat_template(files: Path, paths: list[str]) -> str | None:
     """Return the text of the model's chat template: chat_template.jinja, else the key in tokenizer_config.json."""
     if "chat_template.jinja" in paths:
-        return (files / "chat_template.jinja").read_text(encoding="utf-8")
+        try:
+            return (files / "chat_template.jinja").read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PayloadInvalid(f"chat_template.jinja is not UTF-8 text: {error}", fix="save it as UTF-8") from error
     if "tokenizer_config.json" in paths:
         template = _json_object(files / "tokenizer_config.json", "tokenizer_config.json").get("chat_template")
         if isinstance(template, list):  # several named templates; `default` is the one that chats use
-            template = next((entry.get("template") for entry in template if entry.get("name") == "default"), None)
+            named = (entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default")
+            template = next((entry.get("template") for entry in named), None)
         return template if isinstance(template, str) else None
     return None
 
 
 def _chat_template_sha256(files: Path, paths: list[str]) -> str | None:
     template = chat_template(files, paths)
-    return hashlib.sha256(template.encode()).hexdigest() if template is not None else None
+    return hashlib.sha256(template.encode("utf-8", "surrogatepass")).hexdigest() if template is not None else None
 
 
 def _json_object(file: Path, name: str) -> dict[str, Any]:
     try:
         document = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PayloadInvalid(f"{name} is not JSON: {error}", fix="save the model again") from error
     if not isinstance(document, dict):
         raise PayloadInvalid(f"{name} is not a JSON object", fix="save the model again")
@@ -90,4 +97,4 @@ def _json_object(file: Path, name: str) -> dict[str, Any]:
 
 def _whole(config: dict[str, Any], key: str) -> int | None:
     value = config.get(key)
-    return value if isinstance(value, int) else None
+    return value if type(value) is int else None

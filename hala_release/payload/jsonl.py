@@ -11,6 +11,7 @@ import gzip
 import json
 import re
 import shutil
+import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,17 +22,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hala_release.errors import PayloadInvalid
+from hala_release.talk import Talk, silence
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
-# Pages a quarter as long as those of `datasets` 5.2, zstd instead of its snappy, and no dictionaries, whose one page per
-# column changes with any row. For 50,000 instructions, appending 1% and changing 1% in one place then moves 1.0 MB of
-# 7.8 MB; the settings of `datasets` move 1.8 MB of 11.5 MB. `make bench` measures it.
+# Pages a quarter as long as those of `datasets` 5.2, zstd instead of its snappy, and no dictionaries, whose one page
+# changes with any row. `make bench` measures what a second version then moves, beside the settings of `datasets`.
 CHUNKING = {"min_chunk_size": 64 * 1024, "max_chunk_size": 256 * 1024, "norm_level": 0}
 WRITING = {"compression": "zstd", "use_dictionary": False, "write_page_index": True}
 SHARD_BYTES = 500_000_000
 ROW_GROUP_BYTES = 100_000_000
 BATCH_ROWS = 10_000
+TALK_ROWS = 50 * BATCH_ROWS
 
 _FIX_ROW = "mend the line, or drop it, and run the command again"
 
@@ -43,7 +45,14 @@ class _Survey(NamedTuple):
 
 
 def write_shards(
-    source: Path, out: Path, *, stem: str, scratch: Path, sort_by: str | None = None, shard_bytes: int = SHARD_BYTES
+    source: Path,
+    out: Path,
+    *,
+    stem: str,
+    scratch: Path,
+    sort_by: str | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    talk: Talk = silence,
 ) -> tuple[list[Path], str | None]:
     """Write one split as Parquet shards `stem-00000-of-NNNNN.parquet` under `out`.
 
@@ -58,13 +67,13 @@ def write_shards(
     """
     plain = _plain(source, scratch)
     with plain.open("rb") as lines:
-        survey = _survey(lines, source.name, sort_by)
+        survey = _survey(lines, source.name, sort_by, talk)
         order: Sequence[int] = range(len(survey.offsets))
         if survey.keys is not None:
             order = pc.sort_indices(survey.keys).to_numpy()
         target = out / stem
         target.parent.mkdir(parents=True, exist_ok=True)
-        partials = _write(lines, survey, order, target, shard_bytes)
+        partials = _write(lines, source.name, survey, order, target, shard_bytes, talk)
     shards = []
     for index, partial in enumerate(partials):
         shard = target.with_name(f"{target.name}-{index:05d}-of-{len(partials):05d}.parquet")
@@ -90,23 +99,25 @@ def _plain(source: Path, scratch: Path) -> Path:
     try:
         with gzip.open(source) as packed, plain.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise PayloadInvalid(f"{source.name} is not a whole gzip file: {error}", fix="copy the file again") from error
     return plain
 
 
-def _survey(lines: IO[bytes], name: str, sort_by: str | None) -> _Survey:
+def _survey(lines: IO[bytes], name: str, sort_by: str | None, talk: Talk) -> _Survey:
     schema = pa.schema([])
     offsets = array("q")
     keys: list[Any] | None = []
     column = sort_by or "id"
-    for first, rows in _batches(lines, name, offsets):
-        schema = _widen(schema, rows, name, first)
+    for numbers, rows in _batches(lines, name, offsets):
+        schema = _widen(schema, rows, name, numbers)
+        if len(offsets) % TALK_ROWS == 0:
+            talk(f"read {len(offsets):,} rows of {name}")
         if keys is not None:
             keys = _extend_keys(keys, rows, column)
         if keys is None and sort_by:
             raise PayloadInvalid(
-                f"{name}: by line {first + len(rows) - 1} a row has no string or whole number in {sort_by!r}",
+                f"{name}: by line {numbers[-1]} a row has no string or whole number in {sort_by!r}",
                 fix="sort by a column that every row has",
             )
     if not offsets:
@@ -128,29 +139,30 @@ def natural(key: Any) -> Any:  # noqa: ANN401
     return natural_key(key) if isinstance(key, str) else key
 
 
-def _batches(lines: IO[bytes], name: str, offsets: array[int]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Yield (number of the first line, rows), and note in `offsets` where each row's line begins."""
+def _batches(lines: IO[bytes], name: str, offsets: array[int]) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+    """Yield (line numbers, rows), and note in `offsets` where each row's line begins."""
     rows: list[dict[str, Any]] = []
-    first = number = 0
+    numbers: list[int] = []
     position = 0
     for number, line in enumerate(lines, 1):
         start, position = position, position + len(line)
         if line.isspace():
             continue
-        if not rows:
-            first = number
         rows.append(_row(line, name, number))
+        numbers.append(number)
         offsets.append(start)
         if len(rows) == BATCH_ROWS:
-            yield first, rows
-            rows = []
+            yield numbers, rows
+            rows, numbers = [], []
     if rows:
-        yield first, rows
+        yield numbers, rows
 
 
 def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line, parse_constant=_not_a_number)
+    except RecursionError as error:
+        raise PayloadInvalid(f"{name}, line {number}: nested too deeply", fix=_FIX_ROW) from error
     except ValueError as error:
         raise PayloadInvalid(f"{name}, line {number}: not JSON: {error}", fix=_FIX_ROW) from error
     if not isinstance(row, dict) or not row:
@@ -162,17 +174,17 @@ def _not_a_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _widen(schema: pa.Schema, rows: list[dict[str, Any]], name: str, first: int) -> pa.Schema:
+def _widen(schema: pa.Schema, rows: list[dict[str, Any]], name: str, numbers: list[int]) -> pa.Schema:
     """Return the schema that holds both what was seen and these rows; on a misfit name the first row that brings it."""
     try:
         return _unified(schema, rows)
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
         pass  # some row does not fit: go one by one, to name it
-    for number, row in enumerate(rows, first):
+    for number, row in zip(numbers, rows, strict=True):
         try:
             schema = _unified(schema, [row])
         except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
-            raise PayloadInvalid(f"{name}, near line {number}: {error}", fix=_FIX_ROW) from error
+            raise PayloadInvalid(f"{name}, line {number}: {error}", fix=_FIX_ROW) from error
     return schema
 
 
@@ -182,11 +194,15 @@ def _unified(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Schema:
     return pa.unify_schemas([schema, found], promote_options="permissive")
 
 
-def _write(lines: IO[bytes], survey: _Survey, order: Sequence[int], target: Path, shard_bytes: int) -> list[Path]:
+def _write(
+    lines: IO[bytes], name: str, survey: _Survey, order: Sequence[int], target: Path, shard_bytes: int, talk: Talk
+) -> list[Path]:
     partials: list[Path] = []
     writer: pq.ParquetWriter | None = None
     group: list[pa.RecordBatch] = []
     for start in range(0, len(order), BATCH_ROWS):
+        if start % TALK_ROWS == 0 and start:
+            talk(f"wrote {start:,} of {len(order):,} rows of {name}")
         if writer is None:
             partials.append(target.with_name(f"{target.name}.{len(partials)}.partial"))
             writer = _writer(partials[-1], survey.schema)
@@ -194,7 +210,10 @@ def _write(lines: IO[bytes], survey: _Survey, order: Sequence[int], target: Path
         for index in order[start : start + BATCH_ROWS]:
             lines.seek(survey.offsets[index])
             rows.append(json.loads(lines.readline()))
-        group.append(pa.RecordBatch.from_pylist(rows, schema=survey.schema))
+        try:
+            group.append(pa.RecordBatch.from_pylist(rows, schema=survey.schema))
+        except pa.ArrowException as error:  # the type that holds all rows does not hold each exactly
+            raise PayloadInvalid(f"{name}: {error}", fix="write the column with one type in every row") from error
         if sum(batch.nbytes for batch in group) >= min(ROW_GROUP_BYTES, shard_bytes):
             writer.write_table(pa.Table.from_batches(group))
             group = []

@@ -20,6 +20,10 @@ import pyarrow.parquet as pq
 from hala_release.errors import PayloadInvalid
 from hala_release.manifest import ConfigFacts, DatasetFacts, SplitFacts
 
+_CONFIG = re.compile(r"\w[\w .+-]*")
+"""What stands in the card as it is: in a glob, and between quotes in a line of code."""
+_SPLIT = re.compile(r"\w+(?:\.\w+)*")
+"""As `datasets` allows it (NamedSplit)."""
 _FILE = re.compile(r"(?P<split>\w+(?:\.\w+)*?)(?:-(?P<index>\d{5,})-of-(?P<count>\d{5,}))?$")
 
 
@@ -37,7 +41,12 @@ def place_of(path: str, suffix: str = ".parquet") -> Place:
     *folders, name = path.removesuffix(suffix).split("/")
     if folders[:1] == ["data"]:
         folders = folders[1:]
-    if len(folders) == 2:
+    if folders and not _CONFIG.fullmatch(folders[0]):
+        raise PayloadInvalid(
+            f"{path}: a configuration cannot be called {folders[0]!r}",
+            fix="name its folder with letters, digits, space, `_`, `-`, `+` or `.`",
+        )
+    if len(folders) == 2 and _SPLIT.fullmatch(folders[1]):
         return Place(folders[0], folders[1], None, None)
     match = _FILE.fullmatch(name)
     if match is None or len(folders) > 1:
@@ -105,7 +114,15 @@ def _config_facts(files: Path, config: str, splits: dict[str, list[tuple[Place, 
             )
         )
     assert reference is not None  # noqa: S101 (every configuration has a shard)
-    return ConfigFacts(name=config, features=features_of(reference), splits=tuple(found))
+    if len(set(reference.names)) != len(reference.names):
+        raise PayloadInvalid(f"{reference_path} has two columns of one name", fix="rename one, and write it again")
+    try:
+        features = features_of(reference)
+    except ValueError as error:
+        raise PayloadInvalid(
+            f"{reference_path} has a column that `datasets` cannot load: {error}", fix="write it with another type"
+        ) from error
+    return ConfigFacts(name=config, features=features, splits=tuple(found))
 
 
 def _footer(file: Path, path: str) -> pq.FileMetaData:
@@ -125,7 +142,15 @@ def _every_shard_is_there(split: str, shards: list[tuple[Place, str]]) -> None:
             fix="keep the shards of one write",
         )
     count = counts.pop()
-    if count is not None and (missing := set(range(count)) - {place.shard for place, _ in shards}):
+    if count is None:
+        return
+    numbers = {place.shard for place, _ in shards}
+    if len(numbers) < len(shards) or not numbers <= set(range(count)):
+        raise PayloadInvalid(
+            f"split {split} has {len(shards)} shards of a set of {count}: " + ", ".join(path for _, path in shards[:4]),
+            fix="keep the shards of one write",
+        )
+    if missing := set(range(count)) - numbers:
         raise PayloadInvalid(
             f"split {split} lacks {len(missing)} of {count} shards, the first is number {min(missing)}",
             fix="copy the missing shards, or write the split again",

@@ -17,10 +17,16 @@ def space_facts(files: Path, paths: list[str]) -> SpaceFacts:
     """
     if "README.md" not in paths:
         raise PayloadInvalid("the Space has no README.md", fix="add one whose YAML block names `sdk` and `app_file`")
-    metadata = frontmatter.split((files / "README.md").read_text(encoding="utf-8"), where="README.md").metadata
+    try:
+        text = (files / "README.md").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PayloadInvalid(f"README.md is not UTF-8 text: {error}", fix="save it as UTF-8") from error
+    metadata = frontmatter.split(text, where="README.md").metadata
     sdk, version, app = (metadata.get(key) for key in ("sdk", "sdk_version", "app_file"))
-    if sdk not in {"gradio", "docker", "static"}:
+    if sdk not in ("gradio", "docker", "static"):
         raise PayloadInvalid(f"README.md names the sdk {sdk!r}", fix="set `sdk` to gradio, docker or static")
+    if app is not None and not isinstance(app, str):
+        raise PayloadInvalid(f"README.md names the app_file {app!r}", fix="set `app_file` to the path of a file")
     if sdk == "gradio" and (app or "app.py") not in paths:
         raise PayloadInvalid(f"the Space has no {app or 'app.py'}", fix="set `app_file` in README.md to the app's file")
     return SpaceFacts(sdk=sdk, sdk_version=str(version) if version is not None else None, app_file=app)

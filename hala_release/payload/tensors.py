@@ -56,9 +56,10 @@ def read_header(file: Path, name: str) -> dict[str, Tensor]:
             )
         header = stream.read(length)
     try:
-        document = json.loads(header, object_pairs_hook=_no_repeats)
+        document = json.loads(header.decode(), object_pairs_hook=_no_repeats)
+        _all_text(document.get("__metadata__", {}), "`__metadata__`")
         entries = {key: _entry(value) for key, value in document.items() if key != "__metadata__"}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PayloadInvalid(f"{name} has a broken safetensors header: {error}", fix=_FIX) from error
     end = 0
     for key, (tensor, begin, stop) in sorted(entries.items(), key=lambda item: item[1][1:]):
@@ -112,6 +113,11 @@ def _entry(value: dict[str, Any]) -> tuple[Tensor, int, int]:
     return Tensor(value["dtype"], tuple(shape), bits // 8), begin, stop
 
 
+def _all_text(mapping: dict[str, Any], what: str) -> None:
+    if not all(isinstance(value, str) for value in mapping.values()):
+        raise ValueError(f"{what} holds something else than text")
+
+
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
@@ -123,8 +129,9 @@ def _index_agrees(file: Path, name: str, where: dict[str, str]) -> None:
     folder = name.rpartition("/")[0]
     try:
         listed = json.loads(file.read_bytes())["weight_map"]
+        _all_text(listed, "`weight_map`")
         expected = {key: f"{folder}/{shard}" if folder else shard for key, shard in listed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PayloadInvalid(f"{name} is not an index of weights: {error}", fix=_FIX) from error
     if missing := sorted(set(expected.values()) - set(where.values())):
         raise PayloadInvalid(f"{name} names files that are not there: {', '.join(missing[:4])}", fix=_FIX)

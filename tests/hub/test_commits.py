@@ -13,10 +13,36 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from tests.hub.conftest import Answer, Ask
 
+HOSTILE = [
+    "../a",
+    "/a",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+    ".git/config",
+    "x/.GIT/config",
+    ".g\u200cit/x",
+    "git~1/x",
+    "a//b",
+    "a/./b",
+]
+HOSTILE += ["a/..", "", ".", "x" * 1025, "x/" + "y" * 256, "\ud800"]
 
-def commit(api: HfApi, repo: str, *operations: Any, **options: Any) -> str:
-    options = {"commit_message": "change", "repo_type": "dataset", **options}
-    return str(api.create_commit(repo, list(operations), **options).oid)
+
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+
+
+def commit(api: HfApi, repo: str, *operations: Operation, parent: str | None = None, pull_request: bool = False) -> str:
+    done = api.create_commit(
+        repo,
+        list(operations),
+        commit_message="change",
+        commit_description="why",
+        repo_type="dataset",
+        parent_commit=parent,
+        create_pr=pull_request,
+    )
+    return str(done.oid)
 
 
 def raw_commit(ask: Ask, repo: str, *operations: tuple[str, dict[str, Any]]) -> Answer:
@@ -38,7 +64,6 @@ def test_a_commit_adds_copies_and_deletes_at_once(api: HfApi, dataset: str) -> N
         CommitOperationCopy("data/b.bin", "kept/b.bin"),
         CommitOperationDelete("data/", is_folder=True),
         CommitOperationAdd("data/new.txt", b"new"),
-        commit_description="why",
     )
     files = api.list_repo_files(dataset, repo_type="dataset")
     assert files == [".gitattributes", "data/new.txt", "kept/a.txt", "kept/b.bin"]
@@ -47,9 +72,9 @@ def test_a_commit_adds_copies_and_deletes_at_once(api: HfApi, dataset: str) -> N
 
 def test_an_outdated_parent_is_refused_and_changes_nothing(api: HfApi, dataset: str) -> None:
     old = api.dataset_info(dataset).sha
-    new = commit(api, dataset, CommitOperationAdd("a.txt", b"1"), parent_commit=old)
+    new = commit(api, dataset, CommitOperationAdd("a.txt", b"1"), parent=old)
     with pytest.raises(HfHubHTTPError, match="The branch was updated since you opened this page") as caught:
-        commit(api, dataset, CommitOperationAdd("a.txt", b"2"), parent_commit=old)
+        commit(api, dataset, CommitOperationAdd("a.txt", b"2"), parent=old)
     assert caught.value.response.status_code == 412
     assert api.dataset_info(dataset).sha == new
 
@@ -59,7 +84,7 @@ def test_of_eight_racing_commits_one_wins(api: HfApi, dataset: str) -> None:
 
     def race(number: int) -> int:
         try:
-            commit(api, dataset, CommitOperationAdd("winner.txt", str(number).encode()), parent_commit=parent)
+            commit(api, dataset, CommitOperationAdd("winner.txt", str(number).encode()), parent=parent)
         except HfHubHTTPError as error:
             return int(error.response.status_code)
         return 200
@@ -84,7 +109,13 @@ def test_what_did_not_change_is_not_committed_again(api: HfApi, dataset: str) ->
 
 def test_ignored_files_stay_out(api: HfApi, dataset: str) -> None:
     commit(api, dataset, CommitOperationAdd(".gitignore", b"*.log\nbuild/\n"))
-    commit(api, dataset, CommitOperationAdd("a.log", b"1"), CommitOperationAdd("build/x", b"1"), CommitOperationAdd("b", b"1"))
+    commit(
+        api,
+        dataset,
+        CommitOperationAdd("a.log", b"1"),
+        CommitOperationAdd("build/x", b"1"),
+        CommitOperationAdd("b", b"1"),
+    )
     assert api.list_repo_files(dataset, repo_type="dataset") == [".gitattributes", ".gitignore", "b"]
 
 
@@ -105,9 +136,8 @@ def test_deleting_what_is_not_there_is_an_error(api: HfApi, dataset: str) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["../a", "/a", "a\\b", "a\0b", "a\nb", ".git/config", "x/.GIT/config", ".g\u200cit/x", "git~1/x", "a//b", "a/./b", "a/..", "", ".",
-     "x" * 1025, "x/" + "y" * 256, "\ud800"],
-)  # fmt: skip
+    HOSTILE,
+)
 def test_hostile_paths_are_refused(ask: Ask, dataset: str, path: str) -> None:
     before = ask("GET", f"/api/datasets/{dataset}").json["sha"]
     assert raw_commit(ask, dataset, file("fine.txt"), file(path)).status == 422
@@ -116,7 +146,9 @@ def test_hostile_paths_are_refused(ask: Ask, dataset: str, path: str) -> None:
     assert ask("POST", f"/api/datasets/{dataset}/preupload/main", preupload).status == 422
 
 
-@pytest.mark.parametrize("path", ['"quoted".txt', " lead", "tab'", "عربي/ملف.txt", "a%2Fb", "-x", "a b\u200cc", " ", "\U0001f98a"])
+@pytest.mark.parametrize(
+    "path", ['"quoted".txt', " lead", "tab'", "عربي/ملف.txt", "a%2Fb", "-x", "a b\u200cc", " ", "\U0001f98a"]
+)
 def test_strange_but_harmless_paths_come_back(api: HfApi, ask: Ask, dataset: str, path: str) -> None:
     assert raw_commit(ask, dataset, file(path, b"content")).status == 200
     assert path in api.list_repo_files(dataset, repo_type="dataset")
@@ -145,18 +177,22 @@ def test_a_file_never_replaces_a_folder_in_silence(ask: Ask, dataset: str) -> No
         file("x.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"b" * 64 + b"\nsize 5\n"),
     ],
 )
-def test_operations_that_cannot_be_done_are_refused(ask: Ask, dataset: str, operation: tuple[str, dict[str, Any]]) -> None:
+def test_operations_that_cannot_be_done_are_refused(
+    ask: Ask, dataset: str, operation: tuple[str, dict[str, Any]]
+) -> None:
     assert raw_commit(ask, dataset, operation).status in (400, 422)
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"{}", b'{"key":"file","value":{}}', b"[1]", b'{"key":"header","value":{}}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"{}", b'{"key":"file","value":{}}', b"[1]", b'{"key":"header","value":{}}']
+)
 def test_a_commit_starts_with_its_header(ask: Ask, dataset: str, body: bytes) -> None:
     assert ask("POST", f"/api/datasets/{dataset}/commit/main", body).status == 400
 
 
 def test_pull_requests_say_that_they_are_not_built(api: HfApi, dataset: str) -> None:
     with pytest.raises(HfHubHTTPError, match="not built yet") as caught:
-        commit(api, dataset, CommitOperationAdd("a.txt", b"1"), create_pr=True)
+        commit(api, dataset, CommitOperationAdd("a.txt", b"1"), pull_request=True)
     assert caught.value.response.status_code == 501
 
 

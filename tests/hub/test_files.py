@@ -6,12 +6,19 @@ import hashlib
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, HfFileSystem
-from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from hala_release.localhub.daemon import Running
 from tests.hub.conftest import Ask
 
 LARGE = bytes(range(256)) * 64
+PARTS = {
+    "bytes=2-4": slice(2, 5),
+    "bytes=7-": slice(7, None),
+    "bytes=-3": slice(-3, None),
+    "bytes=5-999": slice(5, 1000),
+}
 
 
 @pytest.fixture
@@ -26,10 +33,11 @@ def test_a_tree_names_sizes_and_hashes(api: HfApi, filled: str) -> None:
     entries = {e.path: e for e in api.list_repo_tree(filled, recursive=True, expand=True, repo_type="dataset")}
     assert list(entries) == [".gitattributes", "data", "data/deep", "data/deep/small.txt", "data/large.bin"]
     large = entries["data/large.bin"]
+    assert isinstance(large, RepoFile)
+    assert large.lfs is not None
     assert (large.size, large.lfs.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
-    assert large.last_commit.title == "fill"
-    assert entries["data"].last_commit.title == "fill"
-    assert entries[".gitattributes"].last_commit.title == "initial commit"
+    titles = {path: entry.last_commit.title for path, entry in entries.items() if entry.last_commit}
+    assert titles == {path: "initial commit" if path == ".gitattributes" else "fill" for path in entries}
 
 
 def test_a_tree_starts_where_it_is_asked_to(api: HfApi, filled: str) -> None:
@@ -51,9 +59,8 @@ def test_paths_are_looked_up_and_missing_ones_left_out(api: HfApi, filled: str) 
 
 
 def test_what_does_not_exist_is_named(api: HfApi, filled: str) -> None:
-    with pytest.raises(EntryNotFoundError) as caught:
+    with pytest.raises(RemoteEntryNotFoundError) as caught:
         api.hf_hub_download(filled, "nope.txt", repo_type="dataset")
-    assert caught.value.response is not None
     assert caught.value.response.headers["X-Repo-Commit"] == api.dataset_info(filled).sha
     with pytest.raises(RevisionNotFoundError):
         api.hf_hub_download(filled, "data/large.bin", repo_type="dataset", revision="v9")
@@ -67,11 +74,10 @@ def test_a_file_system_reads_parts(local_hub: Running, filled: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "content"), [("data/large.bin", LARGE), ("data/deep/small.txt", b"0123456789")])
-@pytest.mark.parametrize(
-    ("asked", "part"),
-    [("bytes=2-4", slice(2, 5)), ("bytes=7-", slice(7, None)), ("bytes=-3", slice(-3, None)), ("bytes=5-99999999", slice(5, None))],
-)  # fmt: skip
-def test_a_range_is_exactly_that_part(ask: Ask, filled: str, path: str, content: bytes, asked: str, part: slice) -> None:
+@pytest.mark.parametrize(("asked", "part"), PARTS.items())
+def test_a_range_is_exactly_that_part(
+    ask: Ask, filled: str, path: str, content: bytes, asked: str, part: slice
+) -> None:
     answer = ask("GET", f"/datasets/{filled}/resolve/main/{path}", Range=asked)
     assert (answer.status, answer.body) == (206, content[part])
     start = range(len(content))[part].start

@@ -21,7 +21,9 @@ def test_a_tag_stays_on_its_commit(api: HfApi, dataset: str, message: str | None
     oid = upload(api, dataset, b"1")
     api.create_tag(dataset, tag="v1.0.0", revision=oid[:8], tag_message=message, repo_type="dataset")
     upload(api, dataset, b"2")
-    assert [(t.name, t.target_commit) for t in api.list_repo_refs(dataset, repo_type="dataset").tags] == [("v1.0.0", oid)]
+    assert [(t.name, t.target_commit) for t in api.list_repo_refs(dataset, repo_type="dataset").tags] == [
+        ("v1.0.0", oid)
+    ]
     assert api.dataset_info(dataset, revision="v1.0.0").sha == oid
 
 

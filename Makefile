@@ -1,0 +1,58 @@
+# Everything that a person or a machine does here. `make demo` and `make test` work from a clean clone.
+
+PYTHON ?= python3
+BIN = .venv/bin
+FLOOR = .venv-floor/bin
+# The oldest huggingface_hub that pyproject.toml allows; the newest comes by itself.
+FLOOR_HUB = 1.31.0
+
+.PHONY: help demo test lint format golden bench clean
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+demo: .venv/demo.done  ## Release a small real family on the embedded Hub
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/demo.sh
+
+test: .venv/dev.done .venv-floor/dev.done  ## Run every test, also with the oldest huggingface_hub allowed
+	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
+	$(FLOOR)/pytest tests/publish tests/hub
+
+lint: .venv/dev.done  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev.done  ## Set the code in its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: .venv/dev.done  ## Write the golden files anew, to be looked at
+	-$(BIN)/pytest tests/golden --update-golden
+	git diff --stat tests/golden
+
+bench: .venv/dev.done  ## Measure against a peer in the same run
+	$(BIN)/python -m tests.bench
+
+clean:  ## Remove environments, bundles and the embedded Hub of this checkout
+	-$(BIN)/hala-release hub stop
+	rm -rf .venv .venv-floor .hala out
+
+.venv/python.done:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: hala-release needs Python 3.11 or newer"; echo "  fix: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo.done: .venv/python.done pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+.venv/dev.done: .venv/python.done pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@ .venv/demo.done
+
+.venv-floor/dev.done: .venv/python.done pyproject.toml
+	$(PYTHON) -m venv .venv-floor
+	$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' huggingface-hub==$(FLOOR_HUB)
+	@touch $@

@@ -1,0 +1,1 @@
+"""Manifests of every schema version, frozen."""
