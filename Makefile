@@ -12,7 +12,7 @@ help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
 demo: .venv/demo.done  ## Release a small real family on the embedded Hub
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/demo.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/demo.sh
 
 test: .venv/dev.done .venv-floor/dev.done  ## Run every test, also with the oldest huggingface_hub allowed
 	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
@@ -41,18 +41,21 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: hala-release needs Python 3.11 or newer"; echo "  fix: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/demo.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@echo "installing what the demo needs into .venv; this takes about a minute"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 .venv/dev.done: .venv/python.done pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@echo "installing what the tests need into .venv; this takes some minutes"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	@touch $@ .venv/demo.done
 
 .venv-floor/dev.done: .venv/python.done pyproject.toml
-	$(PYTHON) -m venv .venv-floor
-	$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' huggingface-hub==$(FLOOR_HUB)
+	@echo "installing the same with huggingface_hub $(FLOOR_HUB) into .venv-floor"
+	@$(PYTHON) -m venv .venv-floor
+	@$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' huggingface-hub==$(FLOOR_HUB)
 	@touch $@

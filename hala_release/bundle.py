@@ -66,7 +66,10 @@ class Bundle:
         Raises:
             BundleChanged: they are not.
         """
-        data = (self.files / entry.path).read_bytes()
+        try:
+            data = (self.files / entry.path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise BundleChanged(f"{self.root}: {entry.path} is missing", fix=_FIX_CHANGED) from error
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise BundleChanged(f"{self.root}: {entry.path} changed after it was sealed", fix=_FIX_CHANGED)
         return data

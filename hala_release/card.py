@@ -11,7 +11,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from hala_release import frontmatter
 from hala_release.bundle import Bundle
-from hala_release.errors import ConfigError
+from hala_release.errors import ConfigError, ContractError
 from hala_release.manifest import ConfigFacts, DatasetFacts, ModelFacts, SpaceFacts, SplitFacts
 from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifact, NamedLicense, Release, SpaceArtifact
 
@@ -33,7 +33,7 @@ def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
         case ModelArtifact(), ModelFacts():
             metadata = _model_metadata(artifact, facts, release)
         case SpaceArtifact(), SpaceFacts():
-            return (bundle.files / NAME).read_bytes()
+            return _own_card(bundle)
         case _:
             raise ConfigError(
                 f"{artifact.repo} is a {artifact.kind} in the release, its bundle {bundle.root} holds a {facts.kind}",
@@ -52,6 +52,13 @@ def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
         has_chat=isinstance(facts, ModelFacts) and facts.chat_template_sha256 is not None,
     )
     return frontmatter.join(frontmatter.Card(metadata, body.rstrip() + "\n")).encode()
+
+
+def _own_card(bundle: Bundle) -> bytes:
+    for entry in bundle.manifest.files:
+        if entry.path == NAME:
+            return bundle.read(entry)
+    raise ContractError(f"{bundle.root} is a Space without {NAME}", fix="add one, and make the bundle again")
 
 
 def license_words(terms: License) -> str:

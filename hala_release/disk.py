@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 CHUNK = 1 << 20
@@ -11,7 +12,7 @@ CHUNK = 1 << 20
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write so that a reader sees the whole file or none of it, also after a power cut."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()

@@ -23,10 +23,9 @@ decides the exit code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from hala_release.checks import Finding
+from hala_release.finding import Finding
 
 
 class HalaError(Exception):

@@ -64,6 +64,7 @@ class RemoteCollection(NamedTuple):
     """A collection, and the repositories in it as (kind, id)."""
 
     slug: str
+    private: bool
     items: frozenset[tuple[str, str]]
 
 
@@ -206,14 +207,23 @@ class Hub:
             for found in self._api.list_collections(owner=namespace):
                 if found.title == title:
                     full = self._api.get_collection(found.slug)
-                    return RemoteCollection(full.slug, frozenset((i.item_type, i.item_id) for i in full.items))
+                    return RemoteCollection(
+                        full.slug, full.private, frozenset((i.item_type, i.item_id) for i in full.items)
+                    )
         return None
 
-    def create_collection(self, namespace: str, title: str, description: str) -> RemoteCollection:
-        """Create an empty collection."""
+    def create_collection(self, namespace: str, title: str, description: str, *, private: bool) -> str:
+        """Create an empty collection and return its slug."""
         with self._door(f"collection {title}"):
-            made = self._api.create_collection(title, namespace=namespace, description=description or None)
-        return RemoteCollection(made.slug, frozenset())
+            made = self._api.create_collection(
+                title, namespace=namespace, description=description or None, private=private
+            )
+        return str(made.slug)
+
+    def set_collection_private(self, slug: str, *, private: bool) -> None:
+        """Hide a collection from everyone else, or show it."""
+        with self._door(f"collection {slug}"):
+            self._api.update_collection_metadata(slug, private=private)
 
     def collect(self, slug: str, kind: Kind, repo: str) -> None:
         """Add a repository to a collection."""
@@ -243,6 +253,10 @@ class Hub:
             raise HubUnavailable(
                 f"{what}: no answer from {self.endpoint}: {_redacted(str(error))}",
                 fix="check the network and HF_ENDPOINT, then run the same command again",
+            ) from error
+        except ValueError as error:  # what the client itself refuses to send, or cannot read
+            raise HubError(
+                f"{what}: the client of the Hub stopped: {_said(error)}", fix="correct what it names"
             ) from error
         except (RuntimeError, ConnectionError) as error:  # what hf_xet and the LFS upload raise
             raise HubUnavailable(

@@ -38,6 +38,8 @@ def problem_with_path(path: str) -> str | None:
         return "has a `.` or `..` component"
     if any(part.lower() == ".git" for part in parts):
         return "has a `.git` component"
+    if ".cache" in parts:
+        return "has a `.cache` component, which clients of the Hub refuse to upload"
     if "\\" in path:
         return "has a backslash, which is a separator for readers on Windows"
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in path):

@@ -50,6 +50,8 @@ class CollectionPlan(Record):
     description: str
     slug: str | None
     """None where it is to be created."""
+    private: bool
+    """As the release is, so that its name is not told before its time."""
     add: tuple[tuple[Kind, str], ...]
 
 
@@ -128,12 +130,14 @@ def _collection_plan(release: Release, items: Sequence[tuple[Kind, str]], hub: H
     remote = hub.collection(release.namespace, release.collection.title)
     present = remote.items if remote else frozenset()
     add = tuple(item for item in items if item not in present)
-    if remote and not add:
+    private = release.visibility == "private"
+    if remote and not add and remote.private == private:
         return None
     return CollectionPlan(
         namespace=release.namespace,
         title=release.collection.title,
         description=release.collection.description,
         slug=remote.slug if remote else None,
+        private=private,
         add=add,
     )

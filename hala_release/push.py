@@ -196,7 +196,11 @@ def _show_or_hide(work: _Work, hub: Hub, talk: Talk) -> None:
 
 
 def _collect(plan: CollectionPlan, hub: Hub, talk: Talk) -> None:
-    talk(f"adding {len(plan.add)} repositories to the collection {plan.title}")
-    slug = plan.slug or hub.create_collection(plan.namespace, plan.title, plan.description).slug
+    talk(f"bringing the collection {plan.title} up to date")
+    if plan.slug is None:
+        slug = hub.create_collection(plan.namespace, plan.title, plan.description, private=plan.private)
+    else:
+        slug = plan.slug
+        hub.set_collection_private(slug, private=plan.private)
     for kind, repo in plan.add:
         hub.collect(slug, kind, repo)

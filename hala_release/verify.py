@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hala_release.checks import Finding
+from hala_release.finding import Finding
 from hala_release.hub import Hub
 from hala_release.release import Release
 from hala_release.wanted import Change, Wanted

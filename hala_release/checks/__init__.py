@@ -8,21 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
-from hala_release.manifest import Record
+from hala_release.finding import Finding
 from hala_release.release import Artifact, Gates, Release
-
-
-class Finding(Record):
-    """Something that a reader would trip over."""
-
-    level: Literal["error", "warning"]
-    where: str
-    message: str
-    fix: str
 
 
 class Subject(NamedTuple):

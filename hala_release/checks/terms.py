@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hala_release.checks import Check, Finding, Subject
+from hala_release.checks import Check, Subject
+from hala_release.finding import Finding
 from hala_release.release import NamedLicense, SpaceArtifact
 
 

@@ -47,7 +47,7 @@ def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bo
 def _what(facts: Facts) -> str:
     match facts.kind:
         case "dataset":
-            return f"dataset of {facts.rows:,} rows"
+            return f"dataset of {count(facts.rows, 'row')}"
         case "model":
             return f"model of {facts.total_parameters:,} parameters"
         case "space":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -28,6 +29,6 @@ def command(release: Path, rehash: bool, as_json: bool, quiet: bool) -> None:
             f"{count(len(stopping), 'finding')} would stop a push", findings=findings, fix="mend them one by one"
         )
     output.show(
-        {"findings": [finding.model_dump() for finding in findings]},
+        {"findings": [asdict(finding) for finding in findings]},
         [*finding_lines(findings), f"{release}: nothing stops a push"],
     )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
 from hala_release.errors import CheckFailed, HalaError
-
-if TYPE_CHECKING:
-    from hala_release.checks import Finding
+from hala_release.finding import Finding
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +59,7 @@ def show_error(error: HalaError) -> None:
     if "--json" in sys.argv:
         document: dict[str, object] = {"type": type(error).__name__, "message": str(error), "fix": error.fix}
         if findings:
-            document["findings"] = [finding.model_dump() for finding in findings]
+            document["findings"] = [asdict(finding) for finding in findings]
         click.echo(json.dumps({"error": document}, ensure_ascii=False, indent=2))
         return
     for line in finding_lines(findings):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-from hala_release.localhub import (
+from hala_release.localhub.calls import (
     cards,
     clone,
     collections,
@@ -20,16 +20,17 @@ from hala_release.localhub import (
     spaces,
     tree,
 )
-from hala_release.localhub.commits import Commits
+from hala_release.localhub.calls.commits import Commits
+from hala_release.localhub.calls.lfs import Lfs
+from hala_release.localhub.calls.local import Local
+from hala_release.localhub.calls.xet import Xet
 from hala_release.localhub.faults import Faults
-from hala_release.localhub.lfs import Lfs
-from hala_release.localhub.local import Local
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.router import Route, Router
 from hala_release.localhub.signing import Signer
 from hala_release.localhub.store import Store
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Refused
-from hala_release.localhub.xet import Xet
+from hala_release.localhub.wire import Call
 
 ANY = "GET HEAD POST PUT PATCH DELETE"
 REPO = "/api/{T}/{ns}/{name}"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 
-from hala_release.localhub.wire import Refused
+from hala_release.localhub.refused import Refused
 
 PIECE = 1 << 20
 
@@ -66,13 +66,14 @@ class Shelf:
 
 
 async def spool(
-    body: AsyncIterator[bytes], path: Path, *, limit: int, also: Callable[[bytearray], object] = bool
+    body: AsyncIterator[bytes], path: Path, *, limit: int, also: Callable[[bytearray], object] | None = None
 ) -> int:
     """Write a body to disk as it arrives, and give each piece to `also`; returns its size."""
     size, held = 0, bytearray()
 
     def write_out(file: BinaryIO) -> None:
-        also(held)
+        if also:
+            also(held)
         file.write(held)
         held.clear()
 

@@ -48,6 +48,10 @@ def start(root: Path, *, port: int = 0) -> Running:
         if running := status(root):
             return running
         _reap()
+        if shutil.which("git") is None:
+            raise HubUnavailable(
+                "the embedded Hub keeps its repositories with git, which is not installed", fix="install git"
+            )
         command = [sys.executable, "-m", "hala_release.localhub", str(root), "--port", str(port)]
         with (root / LOG).open("ab") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)

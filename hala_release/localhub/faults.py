@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal, get_args
 
-from hala_release.localhub.wire import Dropped, Refused
+from hala_release.localhub.refused import Dropped, Refused
 
 When = Literal["before-commit", "after-commit"]
 How = Literal["error", "drop"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hala_release.localhub.wire import Refused
+from hala_release.localhub.refused import Refused
 
 KINDS = ("model", "dataset", "space")
 RESERVED = frozenset(

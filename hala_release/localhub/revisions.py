@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hala_release.localhub import git, names
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Refused
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from hala_release.localhub.git import GitFailed
 from hala_release.localhub.names import RESERVED
-from hala_release.localhub.store import Store
+from hala_release.localhub.refused import Dropped, Refused
+from hala_release.localhub.store import Caller, Store
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Caller, Dropped, Refused
+from hala_release.localhub.wire import Call
 
 Handler = Callable[[Call], Response] | Callable[[Call], Awaitable[Response]]
 BODY_LIMIT = 16 << 20

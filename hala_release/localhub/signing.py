@@ -9,7 +9,7 @@ import json
 import time
 from pathlib import Path
 
-from hala_release.localhub.wire import Refused
+from hala_release.localhub.refused import Refused
 
 HOUR = 3600
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from hala_release.localhub import git
 from hala_release.localhub.blobs import Shelf
 from hala_release.localhub.daemon import MARKER, refuse_foreign
-from hala_release.localhub.wire import Caller, Refused
+from hala_release.localhub.refused import Refused
 
 SCHEMA = """
 create table if not exists repos (
@@ -43,6 +43,19 @@ create table if not exists collection_items (
   key text primary key, collection text not null, kind text not null, item text not null, note text not null,
   position integer not null, unique (collection, kind, item));
 """
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The owner of a valid token."""
+
+    name: str
+    role: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the token may change anything."""
+        return self.role == "write"
 
 
 @dataclass(frozen=True)

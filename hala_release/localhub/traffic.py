@@ -21,7 +21,7 @@ class Traffic:
             self._requests += 1
 
     def received(self, way: str, repo: str, size: int) -> None:
-        """Count bytes that arrived for a repository as a blob (LFS), as a xorb (Xet) or inside a commit."""
+        """Count bytes that arrived for a repository as a blob (LFS), as a xorb or a shard (Xet), or inside a commit."""
         with self._lock:
             self._bytes[way, repo] += size
 
@@ -33,5 +33,5 @@ class Traffic:
         for (way, repo), size in counted.items():
             repos.setdefault(repo, Counter())[f"{way}_bytes"] += size
         totals: Counter[str] = sum(repos.values(), Counter())
-        ways = {f"{way}_bytes": totals[f"{way}_bytes"] for way in ("blob", "xorb", "commit")}
+        ways = {f"{way}_bytes": totals[f"{way}_bytes"] for way in ("blob", "xorb", "shard", "commit")}
         return {"received_bytes": sum(ways.values()), **ways, "requests": requests, "repos": repos}

@@ -1,4 +1,4 @@
-"""What every handler is given, and how every refusal looks on the wire."""
+"""What every handler is given."""
 
 from __future__ import annotations
 
@@ -6,60 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
-from hala_release.errors import HalaError
-
-if TYPE_CHECKING:
-    from hala_release.localhub.store import Repo, Store
-
-
-class Refused(HalaError):
-    """A request that is answered with a status and a sentence; the client turns the code into its own exception."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: str = "",
-        headers: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code
-        self.headers = dict(headers or {})
-        self.body = dict(body or {})
-
-    def response(self) -> Response:
-        """The refusal as JSON, with the headers that the client reads first."""
-        headers = {"X-Error-Message": header_text(self.message), **self.headers}
-        if self.code:
-            headers["X-Error-Code"] = self.code
-        return JSONResponse({"error": self.message, **self.body}, self.status, headers)
-
-
-class Dropped(HalaError):
-    """The connection is to be cut instead of answered; only a fault asks for this."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The owner of a valid token."""
-
-    name: str
-    role: str
-
-    @property
-    def writes(self) -> bool:
-        """Whether the token may change anything."""
-        return self.role == "write"
+from hala_release.localhub.refused import Refused
+from hala_release.localhub.store import Caller, Repo, Store
 
 
 @dataclass
@@ -156,9 +109,3 @@ def number(values: Mapping[str, Any], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
         raise Refused(400, f"`{key}` must be a natural number")
     return value
-
-
-def header_text(message: str) -> str:
-    """A sentence as one header line: no line breaks, latin-1 only, not too long."""
-    printable = "".join(c if c.isprintable() else " " for c in message)
-    return printable.encode("latin-1", "replace").decode("latin-1")[:1000].strip()

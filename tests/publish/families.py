@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -131,21 +134,21 @@ def commits(api: HfApi, kind: Kind, repo: str) -> list[str]:
     return [commit.title for commit in reversed(api.list_repo_commits(repo, repo_type=kind))]
 
 
-def state(hub: Running) -> dict[str, object]:
-    """Return everything that a Hub holds: repositories, their refs and the trees of these, collections."""
+def state(hub: Running, author: str | None = None) -> dict[str, object]:
+    """Return everything that a Hub holds, or one namespace of it: repositories, refs and their trees, collections."""
     api = owner(hub)
     held: dict[str, object] = {}
     listings: tuple[tuple[Kind, Any], ...] = (
-        ("dataset", api.list_datasets()),
-        ("model", api.list_models()),
-        ("space", api.list_spaces()),
+        ("dataset", api.list_datasets(author=author)),
+        ("model", api.list_models(author=author)),
+        ("space", api.list_spaces(author=author)),
     )
     for kind, listing in listings:
         for repo in listing:
             heads = refs(api, kind, repo.id)
             trees = {commit: tree(api, kind, repo.id, commit) for commit in set(heads.values())}
             held[f"{kind} {repo.id}"] = {"private": repo.private, "refs": heads, "trees": trees}
-    for found in api.list_collections():
+    for found in api.list_collections(owner=author):
         full = api.get_collection(found.slug)
         held[f"collection {full.slug}"] = [full.title, full.description, [(i.item_type, i.item_id) for i in full.items]]
     return held
@@ -181,3 +184,27 @@ def read(release: Path) -> dict[str, Any]:
     """Return a release file as YAML reads it."""
     document: dict[str, Any] = yaml.safe_load(release.read_text(encoding="utf-8"))
     return document
+
+
+def python(script: str, *arguments: str, hub: Running, home: Path, interpreter: str = sys.executable, **more: str) -> str:
+    """Run a script in a fresh process that knows the Hub by its address only, and return what it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING_FACE_"))}
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    }
+    home.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [interpreter, "-c", script, *arguments],
+        cwd=home,
+        env={**kept, **settings, **more},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

@@ -30,19 +30,19 @@ def seen_by_a_stranger(hub: daemon.Running, release: Path) -> list[str]:
 
 
 def test_a_plan_touches_nothing(family: Path, hub: Hub, embedded: daemon.Running) -> None:
-    before = families.state(embedded)
+    before = families.state(embedded, namespace(family))
     first, _ = planned(family, hub)
     assert [(repo.kind, repo.create, repo.needs_tag, repo.visibility) for repo in first.repos] == [
         ("dataset", True, True, "show"),
         ("model", True, True, "show"),
     ]
-    assert families.state(embedded) == before
+    assert families.state(embedded, namespace(family)) == before
 
     pushed(family, hub)
-    before = families.state(embedded)
+    before = families.state(embedded, namespace(family))
     second, _ = planned(families.second_version(family), hub)
     assert not second.is_nothing
-    assert families.state(embedded) == before
+    assert families.state(embedded, namespace(family)) == before
 
 
 def test_a_first_push_publishes_every_file_and_the_second_is_nothing(
@@ -284,10 +284,10 @@ def test_a_commit_by_somebody_else_since_the_plan_stops_the_push_before_anything
     pushed(family, hub)
     made, wants = planned(families.second_version(family), hub)
     api.upload_file(path_or_fileobj=b"mine", path_in_repo="mine.txt", repo_id=f"{ns}/model")
-    before = families.state(embedded)
+    before = families.state(embedded, namespace(family))
     with pytest.raises(HubMoved, match=f"{ns}/model changed since the plan"):
         push.perform(made, wants, hub, receipts=family.parent / "receipts.jsonl")
-    assert families.state(embedded) == before
+    assert families.state(embedded, namespace(family)) == before
 
 
 def test_a_commit_by_somebody_else_during_the_push_stops_it_and_nothing_is_tagged(

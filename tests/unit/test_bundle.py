@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -183,8 +184,6 @@ def test_a_wrong_memory_of_digests_accuses_nobody(bundle: Bundle) -> None:
 
 
 def test_a_copied_bundle_verifies_where_it_came_to(bundle: Bundle, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(bundle.root, tmp_path / "copy")
     Bundle.open(tmp_path / "copy").verify()
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from hala_release.localhub import cards, git, pointers, revisions, spaces
+from hala_release.localhub import git, pointers, revisions
+from hala_release.localhub.calls import cards, spaces
 from hala_release.localhub.store import Repo, moment
 from hala_release.localhub.wire import Call
 

@@ -9,8 +9,9 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, names, revisions
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo, moment
-from hala_release.localhub.wire import Call, Refused, text
+from hala_release.localhub.wire import Call, text
 
 PAGE = 50
 

@@ -10,7 +10,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import names, store
-from hala_release.localhub.wire import Call, Refused, number, text
+from hala_release.localhub.refused import Refused
+from hala_release.localhub.wire import Call, number, text
 
 KINDS = (*names.KINDS, "paper", "collection", "bucket")
 THEMES = ("orange", "blue", "green", "purple", "pink", "indigo")

@@ -7,8 +7,9 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, revisions
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Call, Refused
+from hala_release.localhub.wire import Call
 
 
 def state(repo: Repo, commit: str) -> dict[str, Any]:

@@ -8,10 +8,12 @@ import time
 
 from starlette.responses import JSONResponse, Response
 
-from hala_release.localhub import cards, git, info, names, store
+from hala_release.localhub import git, names, store
 from hala_release.localhub.attributes import GITATTRIBUTES
-from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Call, Refused, text
+from hala_release.localhub.calls import cards, info
+from hala_release.localhub.refused import Refused
+from hala_release.localhub.store import Repo, Store
+from hala_release.localhub.wire import Call, text
 
 VISIBILITIES = ("public", "private", "protected")
 PAGE = 100
@@ -23,9 +25,7 @@ def whoami(call: Call) -> Response:
         raise Refused(401, "Invalid username or password.")
     caller = call.caller
     others = sorted({repo.namespace for repo in call.store.repos()} - {caller.name})
-    orgs = [
-        {"type": "org", "name": name, "fullname": name, "isEnterprise": False, "roleInOrg": "admin"} for name in others
-    ]
+    org = {"type": "org", "isEnterprise": False, "roleInOrg": "admin"}
     token = {"displayName": "local", "role": caller.role}
     return JSONResponse(
         {
@@ -38,7 +38,7 @@ def whoami(call: Call) -> Response:
             "canPay": False,
             "isPro": False,
             "periodEnd": None,
-            "orgs": [{"id": name, **org} for name, org in zip(others, orgs, strict=True)],
+            "orgs": [{**org, "id": name, "name": name, "fullname": name} for name in others],
             "auth": {"type": "access_token", "accessToken": token},
         }
     )
@@ -57,23 +57,30 @@ def create(call: Call) -> Response:
     sdk = text(values, "sdk", "")
     if kind == "space" and sdk not in ("gradio", "streamlit", "docker", "static"):
         raise Refused(400, "A Space needs `sdk`: gradio, docker, static or streamlit")
-    key, moment = store.new_key(), store.now()
-    row = (key, kind, namespace, name, f"{namespace}/{name}".lower(), visibility, "", sdk, moment, moment)
-    existing = call.store.find(kind, f"{namespace}/{name}")
-    if existing is None or existing.id.lower() != f"{namespace}/{name}".lower():
-        git_dir = call.store.git_dir(key)
-        _first_commit(call.store, key)
-        try:
-            with call.store.db() as db:
-                db.execute("insert into repos values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-                db.execute("delete from old_names where kind = ? and lowered = ?", (kind, row[4]))
-        except sqlite3.IntegrityError:
-            shutil.rmtree(git_dir)
-        else:
-            made = call.store.find(kind, row[4])
-            return JSONResponse({"url": _url(call, made), "name": f"{namespace}/{name}", "id": key})
-    message = f"You already created this {kind} repo"
-    raise Refused(409, message, body={"url": _url(call, call.store.find(kind, row[4]))})
+    wanted = f"{namespace}/{name}"
+    taken = call.store.find(kind, wanted)
+    if taken and taken.id.lower() != wanted.lower():
+        taken = None  # the name belonged to a repository that moved away
+    moment = store.now()
+    row = (store.new_key(), kind, namespace, name, wanted.lower(), visibility, "", sdk, moment, moment)
+    if taken or not _insert(call.store, row):
+        message = f"You already created this {kind} repo"
+        raise Refused(409, message, body={"url": _url(call, call.store.find(kind, wanted))})
+    return JSONResponse({"url": _url(call, call.store.find(kind, wanted)), "name": wanted, "id": row[0]})
+
+
+def _insert(kept: Store, row: tuple[str, ...]) -> bool:
+    """Make the git repository, then announce it; false if another request was faster."""
+    key, kind, _, _, lowered, *_ = row
+    _first_commit(kept, key)
+    try:
+        with kept.db() as db:
+            db.execute("insert into repos values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("delete from old_names where kind = ? and lowered = ?", (kind, lowered))
+    except sqlite3.IntegrityError:
+        shutil.rmtree(kept.git_dir(key))
+        return False
+    return True
 
 
 def _url(call: Call, repo: Repo | None) -> str:
@@ -86,7 +93,7 @@ def _visibility(value: str) -> str:
     return value
 
 
-def _first_commit(kept: store.Store, key: str) -> None:
+def _first_commit(kept: Store, key: str) -> None:
     git_dir = kept.git_dir(key)
     git.init(git_dir)
     head = f"commit refs/heads/main\ncommitter {git.AUTHOR} <{git.AUTHOR}@localhost> {int(time.time())} +0000\n"

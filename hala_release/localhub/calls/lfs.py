@@ -7,10 +7,11 @@ from typing import Any
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hala_release.localhub import blobs, names
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.signing import Signer
 from hala_release.localhub.store import Repo
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Refused, items, number, text
+from hala_release.localhub.wire import Call, items, number, text
 
 MIME = "application/vnd.git-lfs+json"
 

@@ -10,8 +10,9 @@ from urllib.parse import parse_qs
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, names, pointers, revisions
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo, moment
-from hala_release.localhub.wire import Call, Refused
+from hala_release.localhub.wire import Call
 
 PAGE = 1000
 PAGE_EXPANDED = 50

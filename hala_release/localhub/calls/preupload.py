@@ -9,8 +9,9 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import attributes, git, names, pointers, revisions
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Call, Refused, items, number, text
+from hala_release.localhub.wire import Call, items, number, text
 
 REGULAR_LIMIT = 10 << 20
 

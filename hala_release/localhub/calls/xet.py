@@ -18,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import blobs, names, revisions
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.shard import File, ShardInvalid, files
 from hala_release.localhub.signing import Signer
 from hala_release.localhub.store import Store
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Refused
+from hala_release.localhub.wire import Call
 from hala_release.localhub.xorb import Xorb, XorbInvalid
 
 XORB_LIMIT = 80 << 20
@@ -64,9 +65,10 @@ class Xet:
 
     async def shard(self, call: Call) -> Response:
         """POST /v1/shards: put together every file that it describes."""
-        self._writer(call)
+        repo = self._writer(call)
         with call.store.xorbs.partial() as partial:
-            await blobs.spool(call.request.stream(), partial, limit=SHARD_LIMIT)
+            size = await blobs.spool(call.request.stream(), partial, limit=SHARD_LIMIT)
+            self._traffic.received("shard", repo, size)
             await run_in_threadpool(_assemble_all, call.store, partial)
         return JSONResponse({"result": 1})
 

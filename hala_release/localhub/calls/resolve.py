@@ -9,7 +9,8 @@ from urllib.parse import quote
 from starlette.responses import Response, StreamingResponse
 
 from hala_release.localhub import blobs, git, pointers, revisions
-from hala_release.localhub.wire import Call, Refused
+from hala_release.localhub.refused import Refused
+from hala_release.localhub.wire import Call
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 

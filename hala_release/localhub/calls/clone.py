@@ -12,8 +12,9 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from hala_release.localhub import git
 from hala_release.localhub.blobs import PIECE
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo
-from hala_release.localhub.wire import Call, Refused
+from hala_release.localhub.wire import Call
 
 NO_PUSH = "git push is not built yet in this Hub; upload with huggingface_hub instead\n"
 REQUEST_LIMIT = 64 << 20

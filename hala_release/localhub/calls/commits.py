@@ -18,9 +18,10 @@ from starlette.responses import JSONResponse, Response
 from hala_release.localhub import blobs, git, names, pointers
 from hala_release.localhub.faults import Faults
 from hala_release.localhub.pointers import Pointer
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo, Store
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Refused, number, text
+from hala_release.localhub.wire import Call, number, text
 
 BODY_LIMIT = 8 << 30
 LINE_LIMIT = 32 << 20

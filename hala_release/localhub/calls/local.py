@@ -8,9 +8,10 @@ from starlette.responses import JSONResponse, Response
 
 from hala_release import __version__
 from hala_release.localhub.faults import Faults
+from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import new_token
 from hala_release.localhub.traffic import Traffic
-from hala_release.localhub.wire import Call, Refused, number, text
+from hala_release.localhub.wire import Call, number, text
 
 
 class Local:

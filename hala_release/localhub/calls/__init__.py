@@ -1,0 +1,1 @@
+"""What the Hub answers: one file for each family of calls. The table of routes is in `app`."""
