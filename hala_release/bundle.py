@@ -164,15 +164,20 @@ def walk(root: Path, *, without: Collection[Path] = ()) -> tuple[dict[str, Path]
             path = file.relative_to(root).as_posix()
             mode = file.lstat().st_mode
             if stat.S_ISLNK(mode):
-                problems.append(f"{path} is a symbolic link")
+                problems.append(f"{_shown(path)} is a symbolic link")
             elif not stat.S_ISREG(mode):
-                problems.append(f"{path} is not a regular file")
+                problems.append(f"{_shown(path)} is not a regular file")
             elif problem := problem_with_path(path):
                 problems.append(f"{path!r} {problem}")
             else:
                 found[path] = file
     problems += [f"{first} and {second} differ only in case" for first, second in collisions(sorted(found))]
     return found, problems
+
+
+def _shown(path: str) -> str:
+    """Return a path that is not checked yet so that it can be printed and steers no terminal."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _unless_missing(error: OSError) -> None:

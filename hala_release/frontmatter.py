@@ -12,6 +12,18 @@ from hala_release.errors import PayloadInvalid
 _CARD = re.compile(r"\A---\r?\n(?P<block>(?:.*?\r?\n)??)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Escapes the line breaks that only Unicode knows; written as they are, they are read back as spaces."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.Node:
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 class Card(NamedTuple):
     """A card in its two halves."""
 
@@ -39,5 +51,5 @@ def split(text: str, *, where: str) -> Card:
 
 def join(card: Card) -> str:
     """Return the text of a card; the same card gives the same text."""
-    block = yaml.safe_dump(card.metadata, sort_keys=False, allow_unicode=True, width=1000)
+    block = yaml.dump(card.metadata, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{block}---\n\n{card.body}"

@@ -6,6 +6,7 @@ after an error the caller reads the Hub before it does anything again.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,6 +87,8 @@ class Hub:
         if not progress:
             disable_progress_bars()
         self._token = token or get_token()
+        if self._token and not (self._token.isascii() and self._token.isprintable()):
+            raise HubDenied("the token has characters that no token has", fix="export HF_TOKEN again, from its page")
         self._api = HfApi(endpoint=endpoint, token=self._token or False, library_name="hala-release")
 
     @property
@@ -213,10 +216,10 @@ class Hub:
         return None
 
     def create_collection(self, namespace: str, title: str, description: str, *, private: bool) -> str:
-        """Create an empty collection and return its slug."""
+        """Create an empty collection, unless somebody just did, and return its slug."""
         with self._door(f"collection {title}"):
             made = self._api.create_collection(
-                title, namespace=namespace, description=description or None, private=private
+                title, namespace=namespace, description=description or None, private=private, exists_ok=True
             )
         return str(made.slug)
 
@@ -253,6 +256,11 @@ class Hub:
             raise HubUnavailable(
                 f"{what}: no answer from {self.endpoint}: {_redacted(str(error))}",
                 fix="check the network and HF_ENDPOINT, then run the same command again",
+            ) from error
+        except json.JSONDecodeError as error:
+            raise HubError(
+                f"{what}: what answers at {self.endpoint} is not a Hub: its answer is not JSON",
+                fix="check HF_ENDPOINT and --hub; a proxy or a login page may have answered",
             ) from error
         except ValueError as error:  # what the client itself refuses to send, or cannot read
             raise HubError(

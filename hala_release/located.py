@@ -71,7 +71,7 @@ class Document:
             case yaml.SequenceNode():
                 end = node.start_mark.index
                 for index, value in enumerate(node.value):
-                    if value.start_mark.index < end:
+                    if value is node or value.start_mark.index < end:
                         problems.append(f"line {node.start_mark.line + 1}: aliases are not allowed")
                         continue
                     end = value.end_mark.index

@@ -101,7 +101,9 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
             _show_or_hide(work, hub, talk)
     if plan.collection:
         _collect(plan.collection, hub, talk)
-    return Pushed(receipts=tuple(done), sent_bytes=after - before if after is not None and before is not None else None)
+    # A Hub that was started again in between counts from zero, so it does not tell either.
+    sent = after - before if before is not None and after is not None and after >= before else None
+    return Pushed(receipts=tuple(done), sent_bytes=sent)
 
 
 def _open(work: _Work, hub: Hub, talk: Talk) -> None:

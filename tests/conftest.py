@@ -23,6 +23,10 @@ from hala_release.release import Release, load
 from tests import factories
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the files of tests/golden, then read them")
+
+
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[daemon.Running]:
     """One embedded Hub for the whole run; tests keep apart by namespace."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
+from hala_release.errors import ConfigError
+
 if TYPE_CHECKING:
     from hala_release.hub import Hub
 
@@ -45,6 +47,11 @@ def connect(hub: str | None) -> Hub:
         running = daemon.start(STATE / "hub")
         _never_through_a_proxy("127.0.0.1")
         hub, token = running.url, running.token
+    elif hub is not None and not hub.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"--hub {hub} is neither `{LOCAL}` nor an address like https://huggingface.co",
+            fix=f"write `--hub {LOCAL}`, or the whole address with https://",
+        )
     from hala_release.hub import Hub
 
     return Hub(hub, token, progress=sys.stderr.isatty())

@@ -78,7 +78,11 @@ def test_a_broken_manifest_is_refused_with_all_that_is_wrong(tmp_path: Path) -> 
         opened("broken.json", tmp_path)
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["facts.dataset.rows", "files.0.path", "provenance.stage"]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "facts.dataset.rows",
+        "files.0.path",
+        "provenance.stage",
+    ]
 
 
 def opened(name: str, root: Path) -> Manifest:

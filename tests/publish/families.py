@@ -186,7 +186,9 @@ def read(release: Path) -> dict[str, Any]:
     return document
 
 
-def python(script: str, *arguments: str, hub: Running, home: Path, interpreter: str = sys.executable, **more: str) -> str:
+def python(
+    script: str, *arguments: str, hub: Running, home: Path, interpreter: str = sys.executable, **more: str
+) -> str:
     """Run a script in a fresh process that knows the Hub by its address only, and return what it printed."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING_FACE_"))}
     settings = {

@@ -11,6 +11,7 @@ from hala_release.adopt import adopt
 from hala_release.errors import ConfigError, ContractError, HubError
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
+from hala_release.release import load
 from hala_release.verify import verify
 from tests import factories
 from tests.factories import hala_release
@@ -58,7 +59,7 @@ def holds_exactly(release: Path, hub: Hub, embedded: daemon.Running, repo: str, 
         assert Path(got).read_bytes() == data
     made, wants = planned(release, hub)
     assert made.is_nothing
-    assert verify(families.load(release), wants, hub) == []
+    assert verify(load(release), wants, hub) == []
 
 
 def test_file_names_with_spaces_arabic_and_signs(family: Path, hub: Hub, embedded: daemon.Running) -> None:
@@ -149,9 +150,7 @@ def test_a_card_that_the_hub_refuses_is_an_error_with_its_reason(
         pushed(release, hub)
     assert refused.value.fix
     assert list(families.refs(owner(embedded), "space", f"{namespace(release)}/page")) == ["refs/heads/main"]
-    done = hala_release(
-        "push", str(release), "--hub", embedded.url, "--yes", cwd=tmp_path, HF_TOKEN=embedded.token
-    )
+    done = hala_release("push", str(release), "--hub", embedded.url, "--yes", cwd=tmp_path, HF_TOKEN=embedded.token)
     assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
 
 
@@ -171,14 +170,12 @@ def test_a_bundle_of_another_kind_is_refused_before_the_hub_is_asked(
     family: Path, hub: Hub, embedded: daemon.Running
 ) -> None:
     families.artifact(family, "model", bundle="corpus")
-    with pytest.raises(ConfigError, match="model is a model in the release, its bundle .* holds a dataset"):
+    with pytest.raises(ConfigError, match=r"model is a model in the release, its bundle .* holds a dataset"):
         planned(family, hub)
     assert families.state(embedded, namespace(family)) == {}
 
 
-def test_a_space_whose_card_went_missing_is_a_broken_bundle(
-    tmp_path: Path, hub: Hub, embedded: daemon.Running
-) -> None:
+def test_a_space_whose_card_went_missing_is_a_broken_bundle(tmp_path: Path, embedded: daemon.Running) -> None:
     release = space_release(tmp_path)
     (families.writable(tmp_path / "page") / "files" / "README.md").unlink()
     there = (str(release), "--hub", embedded.url)

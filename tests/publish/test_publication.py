@@ -24,9 +24,7 @@ def fail_commits(hub: daemon.Running, when: str, how: str = "error") -> None:
 
 def seen_by_a_stranger(hub: daemon.Running, release: Path) -> list[str]:
     """Return which of the family's repositories somebody without a token can see."""
-    return [
-        repo for kind, repo in REPOS if stranger(hub).repo_exists(f"{namespace(release)}/{repo}", repo_type=kind)
-    ]
+    return [repo for kind, repo in REPOS if stranger(hub).repo_exists(f"{namespace(release)}/{repo}", repo_type=kind)]
 
 
 def test_a_plan_touches_nothing(family: Path, hub: Hub, embedded: daemon.Running) -> None:
@@ -45,9 +43,7 @@ def test_a_plan_touches_nothing(family: Path, hub: Hub, embedded: daemon.Running
     assert families.state(embedded, namespace(family)) == before
 
 
-def test_a_first_push_publishes_every_file_and_the_second_is_nothing(
-    family: Path, hub: Hub, embedded: daemon.Running
-) -> None:
+def test_a_first_push_publishes_every_file_and_the_second_is_nothing(family: Path) -> None:
     ns = namespace(family)
     first = hala_release("push", str(family), "--hub", "local", "--json", cwd=family.parent)
     assert first.returncode == 0, first.stderr
@@ -177,9 +173,7 @@ def test_a_failure_in_the_models_commit_leaves_the_new_dataset_private_and_untag
     assert planned(family, hub)[0].is_nothing
 
 
-def test_a_file_that_changes_while_it_is_sent_is_never_tagged(
-    family: Path, hub: Hub, embedded: daemon.Running
-) -> None:
+def test_a_file_that_changes_while_it_is_sent_is_never_tagged(family: Path, hub: Hub, embedded: daemon.Running) -> None:
     ns, api = namespace(family), owner(embedded)
     config = families.writable(family.parent / "model") / "files" / "config.json"
     sealed = config.read_bytes()
@@ -223,9 +217,7 @@ def test_a_repository_with_other_files_becomes_exactly_the_release(
     assert len(commits(api, "model", f"{ns}/model")) == 5
 
 
-def test_rules_of_a_repository_for_git_do_not_hold_files_back(
-    family: Path, hub: Hub, embedded: daemon.Running
-) -> None:
+def test_rules_of_a_repository_for_git_do_not_hold_files_back(family: Path, hub: Hub, embedded: daemon.Running) -> None:
     ns, api = namespace(family), owner(embedded)
     api.create_repo(f"{ns}/corpus", repo_type="dataset")
     api.upload_file(

@@ -13,7 +13,6 @@ from huggingface_hub import HfApi
 from hala_release.errors import HubUnavailable
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
-from tests import factories
 from tests.factories import hala_release
 from tests.publish import families
 from tests.publish.families import REPOS, namespace, owner, planned, pushed, stranger

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hala_release.adopt import adopt
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError, PayloadInvalid
-from hala_release.manifest import ConfigFacts, DatasetFacts, SpaceFacts
+from hala_release.manifest import ConfigFacts, DatasetFacts, Kind, SpaceFacts
 from hala_release.payload import jsonl
 from tests import factories
 
@@ -171,7 +171,7 @@ def test_a_type_that_changes_after_many_thousand_rows_names_its_line(tmp_path: P
 
 def test_many_rows_become_several_shards_in_order(tmp_path: Path) -> None:
     rows = [{"id": f"{n}", "text": "x" * (n % 7)} for n in range(2 * jsonl.BATCH_ROWS + 1)]
-    shuffled = random.Random(0).sample(rows, len(rows))
+    shuffled = random.Random(0).sample(rows, len(rows))  # noqa: S311
     source = factories.write_rows(tmp_path / "train.jsonl", shuffled)
     shards, column = jsonl.write_shards(source, tmp_path, stem="data/train", scratch=tmp_path / "x", shard_bytes=1)
     assert [shard.name for shard in shards] == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
@@ -259,7 +259,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("reason", HOSTILE)
 @pytest.mark.parametrize("kind", ["dataset", "model", "space"])
-def test_links_and_hostile_names_are_refused(tmp_path: Path, reason: str, kind: Any) -> None:
+def test_links_and_hostile_names_are_refused(tmp_path: Path, reason: str, kind: Kind) -> None:
     raw = write(tmp_path / "raw", {"train.jsonl": b'{"a": 1}\n'})
     HOSTILE[reason](raw)
     with pytest.raises(PayloadInvalid, match=reason) as caught:
@@ -268,12 +268,15 @@ def test_links_and_hostile_names_are_refused(tmp_path: Path, reason: str, kind: 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_name_that_cannot_be_printed_is_refused_in_print(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [b"\xff", b"\x1b[31mred"])
+def test_a_name_that_cannot_be_printed_is_refused_in_print(tmp_path: Path, name: bytes) -> None:
     raw = write(tmp_path / "raw", {"train.jsonl": b'{"a": 1}\n'})
-    Path(os.fsdecode(os.fsencode(raw) + b"/\xff")).symlink_to("/etc/hostname")
-    run = factories.hala_release("adopt", "raw", "--kind", "dataset", "--out", "out", cwd=tmp_path)
+    Path(os.fsdecode(os.fsencode(raw) + b"/" + name)).symlink_to("/etc/hostname")
+    run = factories.hala_release("adopt", "raw", "--kind", "dataset", "--out", "out", "--json", cwd=tmp_path)
     assert run.returncode == 3, run.stderr
-    assert "is a symbolic link" in run.stderr
+    message = json.loads(run.stdout)["error"]["message"]
+    assert "is a symbolic link" in message
+    assert "\x1b" not in message
 
 
 def test_a_directory_that_cannot_be_read_is_not_passed_over() -> None:
@@ -351,7 +354,12 @@ def test_configurations_and_splits_come_from_folders_and_names(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("alpaca-ar-50k.jsonl", "train"), ("train.jsonl", "train"), ("test.jsonl", "test"), ("validation.jsonl.gz", "validation")],
+    [
+        ("alpaca-ar-50k.jsonl", "train"),
+        ("train.jsonl", "train"),
+        ("test.jsonl", "test"),
+        ("validation.jsonl.gz", "validation"),
+    ],
 )
 def test_one_file_is_train_unless_its_name_is_a_split(tmp_path: Path, name: str, split: str) -> None:
     data = b'{"a": 1}\n'
@@ -407,7 +415,10 @@ def _datasets() -> dict[str, tuple[dict[str, bytes], str]]:
         "one split in two files": ({"train.jsonl": row, "data/train.jsonl": row}, "are both split train"),
         "no split to be seen": ({"train.jsonl": row, "en-ar.jsonl": row}, "en-ar.jsonl: cannot tell its split"),
         "too deep": ({"a/b/c/train.jsonl": row}, "a/b/c/train.jsonl: cannot tell its split"),
-        "a split that cannot be loaded": ({"ar/my-split/0.parquet": one}, "ar/my-split/0.parquet: cannot tell its split"),
+        "a split that cannot be loaded": (
+            {"ar/my-split/0.parquet": one},
+            "ar/my-split/0.parquet: cannot tell its split",
+        ),
         "a pattern as configuration": ({"a*/train.jsonl": row}, "a configuration cannot be called 'a\\*'"),
         "code as configuration": ({'a"b/train.parquet': one}, "a configuration cannot be called"),
         "gzip cut off": ({"train.jsonl.gz": gzip.compress(row * 99)[:-9]}, "train.jsonl.gz is not a whole gzip file"),
@@ -449,7 +460,7 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_workspace_of_somebody_else_is_not_cleared(tmp_path: Path) -> None:
     write(tmp_path / "out.partial", {"thesis.tex": b"years of work"})
-    with pytest.raises(ConfigError, match="out.partial holds what `adopt` did not write: thesis.tex"):
+    with pytest.raises(ConfigError, match=r"out\.partial holds what `adopt` did not write: thesis.tex"):
         adopted(tmp_path, [{"a": 1}])
     assert (tmp_path / "out.partial" / "thesis.tex").read_bytes() == b"years of work"
 
@@ -537,7 +548,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 
 def write_many(path: Path, count: int) -> None:
-    letters = random.Random(1).choices(string.ascii_letters, k=1000)
+    letters = random.Random(1).choices(string.ascii_letters, k=1000)  # noqa: S311
     text = "".join(letters)
     factories.write_rows(path, ({"id": n, "text": text[n % 800 :] + str(n * n)} for n in range(count)))
 

@@ -26,7 +26,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_a_directory_without_a_manifest_is_not_finished(bundle: Bundle) -> None:
     (bundle.root / "manifest.json").unlink()
-    with pytest.raises(BundleIncomplete, match="is not finished: it has no manifest.json") as caught:
+    with pytest.raises(BundleIncomplete, match=r"is not finished: it has no manifest\.json") as caught:
         Bundle.open(bundle.root)
     assert "hala-release adopt" in caught.value.fix
     assert caught.value.exit_code == 3
@@ -163,7 +163,17 @@ def test_an_unchanged_file_is_not_read_again_unless_asked_to(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"config.json": 5}', b'{"config.json": []}', b'{"x": [1]}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"config.json": 5}',
+        b'{"config.json": []}',
+        b'{"x": [1]}',
+    ],
     ids=range(9),
 )
 def test_a_broken_memory_of_digests_is_harmless(bundle: Bundle, data: bytes) -> None:

@@ -39,7 +39,10 @@ json_values = st.recursive(
 )
 splits = st.builds(SplitFacts, name=words, rows=sizes, bytes=sizes, download_bytes=sizes, files=st.tuples(paths))
 configs = st.builds(
-    ConfigFacts, name=words, features=st.tuples(st.dictionaries(words, json_values, max_size=2)), splits=st.tuples(splits)
+    ConfigFacts,
+    name=words,
+    features=st.tuples(st.dictionaries(words, json_values, max_size=2)),
+    splits=st.tuples(splits),
 )
 facts = st.one_of(
     st.builds(DatasetFacts, configs=st.tuples(configs)),
@@ -59,7 +62,9 @@ facts = st.one_of(
     st.builds(SpaceFacts, sdk=words, sdk_version=st.none() | words, app_file=st.none() | words),
 )
 entries = st.lists(
-    st.builds(FileEntry, path=paths, size=sizes, sha256=digests), max_size=4, unique_by=lambda entry: entry.path.casefold()
+    st.builds(FileEntry, path=paths, size=sizes, sha256=digests),
+    max_size=4,
+    unique_by=lambda entry: entry.path.casefold(),
 ).map(lambda found: tuple(sorted(found, key=lambda entry: entry.path)))
 manifests = st.builds(
     Manifest,

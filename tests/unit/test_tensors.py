@@ -67,9 +67,7 @@ def test_what_the_library_refuses_is_refused(data: bytes) -> None:
         header_of(data)
     except PayloadInvalid:
         return
-    deserialize(data)
-
-
+    tensors_by_the_library(data)
 
 
 def entry(dtype: str = "U8", shape: object = (4,), offsets: object = (0, 4)) -> dict[str, object]:
@@ -110,11 +108,11 @@ def test_a_header_that_lies_is_refused(header: object, size: int, reason: str) -
         header_of(data)
     assert "again" in caught.value.fix
     with pytest.raises(SafetensorError):
-        deserialize(data)
+        tensors_by_the_library(data)
 
 
 def test_a_further_key_of_a_tensor_is_refused() -> None:
-    with pytest.raises(PayloadInvalid, match="a tensor has the keys .*'stride'"):
+    with pytest.raises(PayloadInvalid, match=r"a tensor has the keys .*'stride'"):
         header_of(framed(json.dumps({"a": {**entry(), "stride": 1}}).encode(), 4))
 
 
@@ -155,7 +153,7 @@ def test_small_numbers_are_counted_by_element(dtype: str, shape: list[int], size
     file = factories.write_tensors(tmp_path / "w.safetensors", {"a": (dtype, shape)})
     tensor = read_header(file, "w.safetensors")["a"]
     assert (tensor.elements, tensor.size) == (math.prod(shape), size)
-    assert [name for name, _ in deserialize(file.read_bytes())] == ["a"]
+    assert tensors_by_the_library(file.read_bytes()) == ["a"]
 
 
 def two_shards(root: Path) -> dict[str, Any]:
@@ -227,6 +225,10 @@ def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(PayloadInvalid, match="names files that are not there: model-00002-of-00002"):
         read_two(tmp_path, index)
+
+
+def tensors_by_the_library(data: bytes) -> list[str]:
+    return [name for name, _ in deserialize(data)]  # type: ignore[no-untyped-call]
 
 
 def header_of(data: bytes) -> dict[str, Any]:

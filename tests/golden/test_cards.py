@@ -1,0 +1,247 @@
+"""Cards: their text is as it was read and found good, their YAML is what the Hub's libraries read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard, ModelCard
+
+from hala_release import card, frontmatter
+from hala_release.adopt import adopt
+from hala_release.bundle import Bundle
+from hala_release.errors import ConfigError
+from hala_release.manifest import ConfigFacts, DatasetFacts, Manifest, Provenance, SplitFacts
+from hala_release.release import load
+from tests import factories
+from tests.golden.conftest import Golden
+
+FROZEN = Path(__file__).parent.parent / "contract" / "v1"
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a|b",
+    "`code`",
+    "[click](javascript:alert(1))",
+    "![x](https://example.org/x.png)",
+    "two\nlines",
+    "---",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "name: yaml",
+    "# heading",
+    "no",
+    "1.10",
+    "\u202egnirts",
+    "back\\slash",
+    "'\"",
+    "عمود",
+)
+
+
+def sealed(place: Path, facts: DatasetFacts) -> None:
+    place.mkdir()
+    manifest = Manifest(name=place.name, facts=facts, files=(), provenance=Provenance(stage="test"))
+    (place / "manifest.json").write_bytes(manifest.to_json())
+
+
+def frozen(place: Path, name: str) -> None:
+    place.mkdir()
+    shutil.copyfile(FROZEN / f"{name}.json", place / "manifest.json")
+
+
+def rendered(place: Path, artifact: dict[str, Any], **changes: Any) -> str:  # noqa: ANN401
+    path = factories.write_release(place / "release.yaml", namespace="hala", artifacts=[artifact], **changes)
+    release = load(path)
+    first = release.artifacts[0]
+    text = card.render(first, Bundle.open(place / first.bundle), release)
+    assert card.render(first, Bundle.open(place / first.bundle), release) == text
+    return text.decode()
+
+
+def data_of(found: DatasetCard | ModelCard) -> dict[str, Any]:
+    """The YAML block as the Hub's own library reads it."""
+    data: dict[str, Any] = found.data.to_dict()  # type: ignore[no-untyped-call]
+    return data
+
+
+CORPUS = {
+    "kind": "dataset",
+    "repo": "corpus",
+    "bundle": "corpus",
+    "title": "The corpus",
+    "summary": "What the rows are.\n\nAnd where they come from.\n",
+    "summary_ar": "ما هذه الأسطر.\n",
+    "task_categories": ["translation"],
+    "sources": ["Open-Orca/OpenOrca"],
+    "tags": ["arabic"],
+}
+MODEL = {
+    "kind": "model",
+    "repo": "model",
+    "bundle": "model",
+    "summary": "What the model does.",
+    "base": "LiquidAI/LFM2-350M",
+    "relation": "finetune",
+    "datasets": ["corpus", "other/pairs"],
+    "license": {"id": "other", "name": "lfm1.0", "link": "LICENSE"},
+    "tags": ["arabic", "lfm2"],
+}
+CITATION = "@misc{hala,\n  title = {Hala},\n}\n"
+
+
+def test_card_of_a_dataset_with_one_configuration(tmp_path: Path, golden: Golden) -> None:
+    facts = Manifest.from_json((FROZEN / "dataset.json").read_bytes(), where="dataset.json").facts
+    assert isinstance(facts, DatasetFacts)
+    sealed(tmp_path / "corpus", DatasetFacts(configs=facts.configs[1:]))
+    text = rendered(tmp_path, CORPUS, citation=CITATION)
+    golden("cards/dataset-one-configuration.md", text)
+
+    data = data_of(DatasetCard(text))
+    assert data["license"] == "cc-by-nc-4.0"
+    assert data["language"] == ["ar", "en"]
+    assert data["pretty_name"] == "The corpus"
+    assert data["task_categories"] == ["translation"]
+    assert data["size_categories"] == ["10K<n<100K"]
+    assert data["source_datasets"] == ["Open-Orca/OpenOrca"]
+    assert data["configs"] == [
+        {
+            "config_name": "default",
+            "default": True,
+            "data_files": [
+                {"split": "train", "path": "data/train-*-of-00002.parquet"},
+                {"split": "validation", "path": "data/validation-*-of-00001.parquet"},
+            ],
+        }
+    ]
+    assert data["dataset_info"]["splits"][0] == {"name": "train", "num_bytes": 30_000_000, "num_examples": 50_002}
+
+
+def test_card_of_a_dataset_with_two_configurations(tmp_path: Path, golden: Golden) -> None:
+    frozen(tmp_path / "corpus", "dataset")
+    text = rendered(tmp_path, {key: CORPUS[key] for key in ("kind", "repo", "bundle")}, license=["mit", "apache-2.0"])
+    golden("cards/dataset-two-configurations.md", text)
+
+    data = data_of(DatasetCard(text))
+    assert data["license"] == ["mit", "apache-2.0"]
+    assert [(config["config_name"], config.get("default")) for config in data["configs"]] == [
+        ("ar", None),
+        ("default", True),
+    ]
+    assert [info["config_name"] for info in data["dataset_info"]] == ["ar", "default"]
+
+
+def test_card_of_a_model_with_a_base_and_a_named_license(tmp_path: Path, golden: Golden) -> None:
+    frozen(tmp_path / "model", "model")
+    text = rendered(tmp_path, MODEL, citation=CITATION)
+    golden("cards/model-with-base.md", text)
+
+    data = data_of(ModelCard(text))
+    assert (data["license"], data["license_name"], data["license_link"]) == ("other", "lfm1.0", "LICENSE")
+    assert (data["base_model"], data["base_model_relation"]) == ("LiquidAI/LFM2-350M", "finetune")
+    assert data["datasets"] == ["hala/corpus", "other/pairs"]
+    assert (data["library_name"], data["pipeline_tag"]) == ("transformers", "text-generation")
+    assert data["tags"] == ["lfm2", "arabic"]
+    assert data["language"] == ["ar", "en"]
+
+
+def test_card_of_a_merge_of_two_models(tmp_path: Path) -> None:
+    frozen(tmp_path / "model", "model")
+    text = rendered(tmp_path, {**MODEL, "base": ["a/one", "b/two"], "relation": "merge"})
+    data = data_of(ModelCard(text))
+    assert (data["base_model"], data["base_model_relation"]) == (["a/one", "b/two"], "merge")
+
+
+def test_card_of_columns_with_hostile_names(tmp_path: Path, golden: Golden) -> None:
+    split = SplitFacts(name="train", rows=1, bytes=1, download_bytes=1, files=("train.parquet",))
+    features = tuple({"name": name, "dtype": "string"} for name in HOSTILE)
+    sealed(
+        tmp_path / "corpus", DatasetFacts(configs=(ConfigFacts(name="default", features=features, splits=(split,)),))
+    )
+    text = rendered(tmp_path, {key: CORPUS[key] for key in ("kind", "repo", "bundle")})
+    golden("cards/dataset-hostile-columns.md", text)
+
+    metadata, body = frontmatter.split(text, where="card")
+    assert tuple(feature["name"] for feature in metadata["dataset_info"]["features"]) == HOSTILE
+    assert data_of(DatasetCard(text)) == metadata
+    (line,) = (line for line in body.splitlines() if line.startswith("Columns: "))
+    for markup in ("<script>", " | ", " `code`", " [click]", "![x]", "\u202e"):
+        assert markup not in line
+    assert "{{ 7 * 7 }}" in line
+
+
+def test_a_bundle_of_another_kind_is_refused(tmp_path: Path) -> None:
+    frozen(tmp_path / "corpus", "model")
+    with pytest.raises(ConfigError, match=r"corpus is a dataset in the release, its bundle .* holds a model"):
+        rendered(tmp_path, CORPUS)
+
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": f"r{number}",
+        "turns": [{"from": "human", "value": "x", "tokens": [1, 2]}],
+        "meta": {"score": 0.5, "tags": ["a"], "deep": {"er": [[1]]}},
+        "flag": True,
+        "count": number,
+        "nothing": None,
+        "odd: name | x": "y",
+    }
+    for number in range(5)
+]
+
+
+def test_features_of_a_card_are_those_that_the_library_computes(tmp_path: Path) -> None:
+    from datasets import Features, load_dataset, load_dataset_builder
+
+    factories.write_rows(tmp_path / "raw" / "train.jsonl", ROWS)
+    factories.write_rows(tmp_path / "raw" / "test.jsonl", ROWS[:2])
+    factories.write_rows(tmp_path / "raw" / "ar" / "train.jsonl", [{"text": "سلام"}])
+    bundle = adopt(tmp_path / "raw", kind="dataset", out=tmp_path / "corpus").bundle
+    text = rendered(tmp_path, CORPUS)
+    repository = tmp_path / "repository"
+    shutil.copytree(bundle.files, repository)
+    (repository / "README.md").write_text(text, encoding="utf-8")
+    infos = {info["config_name"]: info for info in yaml.safe_load(text.split("---\n")[1])["dataset_info"]}
+    cache = str(tmp_path / "cache")
+
+    for config, rows in (("default", {"train": ROWS, "test": ROWS[:2]}), ("ar", {"train": [{"text": "سلام"}]})):
+        files = {split: str(bundle.files / path) for split, path in split_files(bundle, config).items()}
+        computed = load_dataset("parquet", data_files=files, cache_dir=cache)["train"].features
+        assert Features._from_yaml_list(infos[config]["features"]) == computed
+        assert load_dataset_builder(str(repository), config, cache_dir=cache).info.features == computed
+        loaded = load_dataset(str(repository), config, cache_dir=cache)
+        assert {split: list(found) for split, found in loaded.items()} == rows
+    assert set(load_dataset(str(repository), cache_dir=cache)) == {"train", "test"}
+
+
+def split_files(bundle: Bundle, config: str) -> dict[str, str]:
+    facts = bundle.manifest.facts
+    assert isinstance(facts, DatasetFacts)
+    (found,) = (one for one in facts.configs if one.name == config)
+    return {split.name: split.files[0] for split in found.splits}
+
+
+def test_the_command_renders_what_push_would_publish(tmp_path: Path) -> None:
+    factories.family(tmp_path)
+    run = factories.hala_release("card", "render", "--json", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    cards = json.loads(run.stdout)
+    release = load(tmp_path / "release.yaml")
+    assert {repo: text.encode() for repo, text in cards.items()} == {
+        release.repo_id(artifact.repo): card.render(artifact, Bundle.open(tmp_path / artifact.bundle), release)
+        for artifact in release.artifacts
+    }
+    factories.hala_release("card", "render", "--out", "cards", cwd=tmp_path)
+    assert {repo: (tmp_path / "cards" / repo / "README.md").read_text(encoding="utf-8") for repo in cards} == cards
+
+
+@pytest.mark.parametrize(
+    ("rows", "category"),
+    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**9, "1B<n<10B"), (10**12 - 1, "100B<n<1T"), (10**12, "n>1T")],
+)
+def test_size_categories_are_those_of_the_hub(rows: int, category: str) -> None:
+    assert card.size_category(rows) == category
