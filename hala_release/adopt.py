@@ -18,7 +18,7 @@ from hala_release.bundle import Bundle, seal, walk
 from hala_release.disk import copy_durably, sha256_of
 from hala_release.errors import ConfigError, ContractError, PayloadInvalid
 from hala_release.manifest import Facts, Kind, Provenance
-from hala_release.payload import jsonl, parquet
+from hala_release.payload import jsonl, parquet, shards
 from hala_release.payload.checkpoint import model_facts
 from hala_release.payload.space import space_facts
 from hala_release.talk import Talk, silence
@@ -48,10 +48,12 @@ def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None, ta
         ConfigError: `source` does not exist, or `out` does.
         PayloadInvalid: a file is not what its format promises.
     """
+    if sort_by and kind != "dataset":
+        raise ConfigError(f"a {kind} has no rows to sort", fix="leave out --sort-by")
     left_out = _hidden(source)
     present = _listing(source, left_out)
     if kind != "space":
-        left_out |= {path for path in present if path == "README.md"}
+        left_out |= {path for path in present if path.lower() == "readme.md"}
     with _workspace(out) as root:
         files = root / "files"
         files.mkdir()
@@ -135,10 +137,6 @@ _OURS = re.compile(r"files|scratch|manifest\.json|\.digests\.json|\..+\.partial"
 """What a run that was killed may have left in its workspace."""
 
 
-_SPLITS = {"validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
-"""Names by which one file is a split, as `datasets` reads them; one file of any other name is `train`."""
-
-
 def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | None, talk: Talk) -> list[JsonValue]:
     """Turn the JSON lines among `kept` into Parquet under `files`, take them out of `kept`, and say what was done."""
     sources = {path: next((s for s in jsonl.SUFFIXES if path.endswith(s)), "") for path in kept}
@@ -154,7 +152,7 @@ def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | N
     done: list[JsonValue] = []
     taken: dict[tuple[str, str], str] = {}
     for path in data:
-        only = len(data) == 1 and "/" not in path and path.removesuffix(sources[path]) not in _SPLITS
+        only = len(data) == 1 and "/" not in path and path.removesuffix(sources[path]) not in parquet.USUAL_SPLITS
         place = (
             parquet.Place("default", "train", None, None)
             if only
@@ -168,7 +166,7 @@ def _convert(kept: dict[str, Path], files: Path, scratch: Path, sort_by: str | N
             )
         if path in lines:
             stem = f"{'data' if place.config == 'default' else place.config}/{place.split}"
-            _, column = jsonl.write_shards(kept[path], files, stem=stem, scratch=scratch, sort_by=sort_by, talk=talk)
+            _, column = shards.write_shards(kept[path], files, stem=stem, scratch=scratch, sort_by=sort_by, talk=talk)
             done.append({"path": path, "sha256": sha256_of(kept.pop(path)), "sorted_by": column})
     return done
 

@@ -14,6 +14,7 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
 from hala_release.manifest import ConfigFacts, DatasetFacts, ModelFacts, SpaceFacts, SplitFacts
 from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifact, NamedLicense, Release, SpaceArtifact
+from hala_release.units import human_bytes, human_count
 
 NAME = "README.md"
 
@@ -164,7 +165,7 @@ def _environment() -> SandboxedEnvironment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters |= {"commas": "{:,}".format, "bytes": _human_bytes, "cell": _cell, "count": _human_count}
+    environment.filters |= {"commas": "{:,}".format, "bytes": human_bytes, "cell": _cell, "count": human_count}
     return environment
 
 
@@ -173,25 +174,9 @@ def _templates() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "cards"
 
 
-def _human_bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _human_count(number: float) -> str:
-    for unit in ("", "K", "M", "B"):
-        if number < 1000:
-            return f"{number:.0f}{unit}" if unit == "" else f"{number:.1f}{unit}"
-        number /= 1000
-    return f"{number:.1f}T"
-
-
 def _cell(value: object) -> str:
     """Return text from a file as one harmless table cell: no markup, no line break, nothing invisible."""
     text = "".join(" " if unicodedata.category(c).startswith(("C", "Z")) else c for c in str(value))
-    for character in "\\`|<>[]":
+    for character in "\\`|<>[]*_":
         text = text.replace(character, f"\\{character}")
     return text

@@ -24,6 +24,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+_WINDOWS_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
+
+
 def problem_with_path(path: str) -> str | None:
     """Why `path` cannot be published, or None when it can.
 
@@ -40,8 +49,10 @@ def problem_with_path(path: str) -> str | None:
         return "has a `.git` component"
     if ".cache" in parts:
         return "has a `.cache` component, which clients of the Hub refuse to upload"
-    if "\\" in path:
-        return "has a backslash, which is a separator for readers on Windows"
+    if any(character in path for character in '\\<>:"|?*') or any(part.endswith((".", " ")) for part in parts):
+        return "cannot be a file on Windows, because of a character in it or at an end"
+    if any(part.partition(".")[0].lower() in _WINDOWS_DEVICES for part in parts):
+        return "has a component that is a device on Windows"
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in path):
         return "has a control or invisible character"
     if unicodedata.normalize("NFC", path) != path:
@@ -52,13 +63,17 @@ def problem_with_path(path: str) -> str | None:
 
 
 def collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of paths that are one file on a file system that ignores case."""
-    seen: dict[str, str] = {}
+    """Pairs of paths, of files or folders, that are one on a file system that ignores case."""
+    seen: dict[str, tuple[str, str]] = {}
     found = []
     for path in paths:
-        other = seen.setdefault(path.casefold(), path)
-        if other != path:
-            found.append((other, path))
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            here = "/".join(parts[:depth])
+            other, owner = seen.setdefault(here.casefold(), (here, path))
+            if other != here:
+                found.append((owner, path))
+                break
     return found
 
 
@@ -211,6 +226,8 @@ class Manifest(Record):
         if not isinstance(document, dict):
             raise ContractError(f"{where} is not a JSON object", fix="make the bundle again")
         version = document.get("schema")
+        if version is None:
+            raise ContractError(f"{where} does not say its `schema`", fix="make the bundle again")
         if isinstance(version, int) and version > SCHEMA:
             raise SchemaTooNew(
                 f"{where} has schema {version}; this hala-release reads up to {SCHEMA}",

@@ -50,6 +50,8 @@ def _hub_id(text: str) -> str:
 
 
 def _license_id(text: str) -> str:
+    if text == "other":
+        raise ValueError("`other` says nothing by itself; write {id: other, name: …, link: …}")
     if not _LICENSE_ID.fullmatch(text):
         raise ValueError(f"{text!r} is not a license id of the Hub, which are lower case, like cc-by-nc-4.0")
     return text
@@ -131,7 +133,7 @@ class ModelArtifact(_Artifact):
     kind: Literal["model"]
     base: HubIds | None = None
     """The model, or models, that this one was made from."""
-    relation: Literal["finetune", "merge", "quantized", "adapter"] | None = None
+    relation: Literal["finetune", "merge", "quantized"] | None = None
     """How it was made from its base."""
     datasets: tuple[HubRepo, ...] = ()
     """Datasets that it was trained on; names in this release's namespace, or namespace/name."""

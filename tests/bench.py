@@ -65,10 +65,10 @@ def _start_up() -> None:
 def _conversion(rows: list[Row], work: Path) -> None:
     from datasets import load_dataset
 
-    from hala_release.payload import jsonl
+    from hala_release.payload import shards
 
     source = _write(work / "conversion.jsonl", rows)
-    ours = _best(lambda: jsonl.write_shards(source, work / "ours", stem="train", scratch=work / "scratch"))
+    ours = _best(lambda: shards.write_shards(source, work / "ours", stem="train", scratch=work / "scratch"))
 
     def peer() -> None:
         with tempfile.TemporaryDirectory(dir=work) as cache:
@@ -82,11 +82,11 @@ def _moved_bytes(rows: list[Row], work: Path) -> None:
     """Compare the second version's bytes on the wire, in MB, under Xet."""
     from datasets import Dataset
 
-    from hala_release.payload import jsonl
+    from hala_release.payload import shards
 
     def ours(version: list[Row], name: str) -> Path:
         source = _write(work / f"{name}.jsonl", version)
-        return jsonl.write_shards(source, work / "ours" / name, stem="train", scratch=work / "scratch")[0][0]
+        return shards.write_shards(source, work / "ours" / name, stem="train", scratch=work / "scratch")[0][0]
 
     def peer(version: list[Row], name: str) -> Path:
         path = work / f"{name}.parquet"

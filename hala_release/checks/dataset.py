@@ -24,19 +24,45 @@ def splits_have_rows(subject: Subject) -> Iterator[Finding]:
                         )
 
 
+def data_files_are_in_a_split(subject: Subject) -> Iterator[Finding]:
+    """A table that no configuration names is downloaded by everyone and loaded by nobody."""
+    for path in sorted(subject.paths):
+        if path.endswith((".csv", ".tsv", ".json", ".arrow")):
+            yield Finding(
+                level="warning",
+                where=f"{subject.artifact.repo}, {path}",
+                message="it is published, but belongs to no split",
+                fix="write its rows as .jsonl or .parquet, or leave it out",
+            )
+
+
 def columns_have_types(subject: Subject) -> Iterator[Finding]:
-    """A column that is null in every row has no type, and the next version with a value breaks readers."""
+    """What is null or empty in every row has no type, and the next version with a value breaks readers."""
     match subject.bundle.manifest.facts:
         case DatasetFacts(configs=configs):
             for config in configs:
                 for feature in config.features:
-                    if feature.get("dtype") == "null":
+                    if "null" in _types(feature):
                         yield Finding(
                             level="warning",
                             where=f"{subject.artifact.repo}, {config.name}",
-                            message=f"column {feature['name']} is empty in every row",
+                            message=f"column {feature['name']}, or a part of it, is empty in every row",
                             fix="drop the column",
                         )
 
 
-CHECKS: tuple[Check, ...] = (splits_have_rows, columns_have_types)
+def _types(feature: object) -> Iterator[object]:
+    """Yield every scalar below a feature in its YAML form; the names of types are among them."""
+    match feature:
+        case dict():
+            for key, value in feature.items():
+                if key != "name":
+                    yield from _types(value)
+        case list():
+            for value in feature:
+                yield from _types(value)
+        case _:
+            yield feature
+
+
+CHECKS: tuple[Check, ...] = (splits_have_rows, data_files_are_in_a_split, columns_have_types)

@@ -33,7 +33,7 @@ class _Commands(click.Group):
 def cli() -> None:
     """Release a family of datasets and language models on the Hugging Face Hub.
 
-    Start with `hala-release init`. Add `--hub local` to any command to rehearse on an embedded Hub, offline.
+    Start with `hala-release init`. Add `--hub local` to plan, push and verify to rehearse on an embedded Hub, offline.
     """
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hala_release.cli.output import Output, count, human_bytes, output_options
+from hala_release.cli.output import Output, output_options
+from hala_release.units import count, human_bytes
 
 if TYPE_CHECKING:
     from hala_release.manifest import Facts
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 )
 @output_options
 def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bool, quiet: bool) -> None:
-    """Seal what another tool made: copy DIR into a bundle that can be published.
+    """Seal what another tool made.
 
-    JSON lines become sorted Parquet shards. Everything else is copied byte for byte. DIR may also be one data file.
+    DIR is copied into a bundle that can be published. JSON lines become sorted Parquet shards; everything else is
+    copied byte for byte. DIR may also be one data file.
     """
     from hala_release.adopt import adopt
 
@@ -33,7 +35,7 @@ def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bo
     adopted = adopt(source, kind=kind, out=out, sort_by=sort_by, talk=output.talk)  # type: ignore[arg-type]  # click checks the choice
     bundle = adopted.bundle
     for path in adopted.left_out:
-        output.talk(f"left out {path}: " + ("the card is rendered" if path == "README.md" else "hidden"))
+        output.talk(f"left out {path}: " + ("the card is rendered" if path.lower() == "readme.md" else "hidden"))
     manifest = bundle.manifest
     output.show(
         {"bundle": str(bundle.root), "manifest": manifest.model_dump(mode="json"), "left_out": adopted.left_out},

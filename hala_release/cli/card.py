@@ -12,7 +12,7 @@ from hala_release.cli.output import Output, output_options
 
 @click.group()
 def command() -> None:
-    """Cards: the README.md of each repository."""
+    """Render the README.md of each repository."""
 
 
 @command.command()

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from hala_release.cli.options import release_argument
-from hala_release.cli.output import Output, count, finding_lines, output_options
+from hala_release.cli.output import Output, finding_lines, output_options
+from hala_release.units import count
 
 
 @click.command()
@@ -16,7 +17,10 @@ from hala_release.cli.output import Output, count, finding_lines, output_options
 @click.option("--rehash", is_flag=True, help="Read every file again, also those that did not change.")
 @output_options
 def command(release: Path, rehash: bool, as_json: bool, quiet: bool) -> None:
-    """Say what readers would trip over, without touching the Hub."""
+    """Say what readers would trip over.
+
+    Everything is seen on this machine, without the Hub.
+    """
     from hala_release import checks
     from hala_release.errors import CheckFailed
     from hala_release.release import load

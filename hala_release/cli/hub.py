@@ -17,7 +17,7 @@ ROOT = STATE / "hub"
 
 @click.group()
 def command() -> None:
-    """The embedded Hub: rehearse a release on this machine, offline."""
+    """Start, stop and empty the embedded Hub."""
 
 
 @command.command()

@@ -13,7 +13,10 @@ from hala_release.cli.options import STATE
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path("release.yaml"))
 def command(path: Path) -> None:
-    """Write a commented release.yaml to start from, and its schema for editors."""
+    """Write a release.yaml to start from.
+
+    It is commented, and comes with its schema for editors.
+    """
     from hala_release.disk import write_atomic
     from hala_release.errors import ConfigError
     from hala_release.release import SCHEMA_ID, json_schema

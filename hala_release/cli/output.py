@@ -67,17 +67,3 @@ def show_error(error: HalaError) -> None:
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
     if error.fix:
         click.echo(f"  fix: {error.fix}", err=True)
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: `1 file`, `2,000 files`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def human_bytes(size: float) -> str:
-    """Return a number of bytes in the unit that a person would use."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

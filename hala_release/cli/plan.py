@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hala_release.cli.options import connect, hub_option, release_argument
-from hala_release.cli.output import Output, count, human_bytes, output_options
+from hala_release.cli.output import Output, output_options
+from hala_release.units import count, human_bytes
 
 if TYPE_CHECKING:
     from hala_release.plan import Plan, RepoPlan
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 @hub_option
 @output_options
 def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
-    """Show what a push would change on the Hub. Touches nothing."""
+    """Show what a push would change.
+
+    The Hub is read, and nothing is touched.
+    """
     from hala_release.plan import make
     from hala_release.release import load
     from hala_release.wanted import wanted
@@ -43,6 +47,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield ""
         yield f"collection {plan.collection.title}" + ("" if plan.collection.slug else ", new")
         yield from (f"  + {kind} {repo}" for kind, repo in plan.collection.add)
+        if plan.collection.slug and not plan.collection.add:
+            yield f"  make it {'private' if plan.collection.private else 'public'}"
     yield ""
     commits = sum(bool(repo.changes) for repo in plan.repos)
     total = sum(repo.upload_bytes for repo in plan.repos)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hala_release.cli.options import LOCAL, STATE, connect, hub_option, release_argument
-from hala_release.cli.output import Output, count, finding_lines, human_bytes, output_options
+from hala_release.cli.output import Output, finding_lines, output_options
 from hala_release.cli.plan import plan_lines
+from hala_release.units import count, human_bytes
 
 if TYPE_CHECKING:
     from hala_release.plan import Plan
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @output_options
 def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: bool) -> None:
-    """Publish the release: one commit per repository, verified, tagged last.
+    """Publish the release.
 
-    Run it again after any interruption; what is done is not done twice.
+    One commit per repository, read back, tagged last. Run it again after any interruption; what is done is not done
+    twice.
     """
     from hala_release import checks, plan, push
     from hala_release.errors import CheckFailed, ConfigError

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def command() -> None:
-    """Print the JSON Schema of release.yaml, for editors."""
+    """Print the JSON Schema of release.yaml."""
     from hala_release.release import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hala_release.cli.options import connect, hub_option, release_argument
-from hala_release.cli.output import Output, count, output_options
+from hala_release.cli.output import Output, output_options
+from hala_release.units import count
 
 
 @click.command()
@@ -15,7 +16,10 @@ from hala_release.cli.output import Output, count, output_options
 @hub_option
 @output_options
 def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
-    """Read back what is published and compare it with what was sealed, without downloading it."""
+    """Read back what is published.
+
+    The tagged files on the Hub are compared with what was sealed, without downloading them.
+    """
     from hala_release.errors import CheckFailed
     from hala_release.release import load
     from hala_release.verify import verify

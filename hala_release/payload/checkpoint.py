@@ -32,6 +32,10 @@ def model_facts(files: Path, paths: list[str]) -> ModelFacts:
             fix="save with save_pretrained (safetensors) and remove these files",
         )
     if "config.json" not in paths:
+        if "adapter_config.json" in paths:
+            raise PayloadInvalid(
+                "this is an adapter, which cannot be released by itself yet", fix="merge it into its base and save that"
+            )
         raise PayloadInvalid("the model has no config.json", fix="save the model with save_pretrained")
     config = _json_object(files / "config.json", "config.json")
     tensors = read_tensors(files, paths)

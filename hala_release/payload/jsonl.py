@@ -1,16 +1,15 @@
-"""JSON lines -> sorted Parquet shards, cut where the content says, so that a later version moves few bytes.
+"""JSON lines, read twice: once for the schema, the sort keys and where each line begins; then the rows in order.
 
-Two passes over the file, so that memory holds one batch of rows and one key per row, never the data: the first finds
-the schema, the sort keys and where each line begins; the second reads the lines in order and writes. Strings stay
-strings: nothing that looks like a date becomes one.
+So memory holds one batch of rows and one key per row, never the data. Strings stay strings: nothing that looks like a
+date becomes one. What JSON cannot say exactly is refused: a key twice in one object, infinity, not-a-number.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
-import shutil
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -19,66 +18,98 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from hala_release.errors import PayloadInvalid
-from hala_release.talk import Talk, silence
+from hala_release.talk import Talk
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
-# Pages a quarter as long as those of `datasets` 5.2, zstd instead of its snappy, and no dictionaries, whose one page
-# changes with any row. `make bench` measures what a second version then moves, beside the settings of `datasets`.
-CHUNKING = {"min_chunk_size": 64 * 1024, "max_chunk_size": 256 * 1024, "norm_level": 0}
-WRITING = {"compression": "zstd", "use_dictionary": False, "write_page_index": True}
-SHARD_BYTES = 500_000_000
-ROW_GROUP_BYTES = 100_000_000
 BATCH_ROWS = 10_000
-TALK_ROWS = 50 * BATCH_ROWS
+BATCH_BYTES = 64_000_000
+"""Bytes of lines that are held at once; a longer line is a batch of its own."""
+TALK_ROWS = 500_000
+
+Row = dict[str, Any]
 
 _FIX_ROW = "mend the line, or drop it, and run the command again"
+_MISFIT = (pa.ArrowException, OverflowError, UnicodeError, TypeError)
 
 
-class _Survey(NamedTuple):
+class Survey(NamedTuple):
+    """What the first reading found."""
+
     schema: pa.Schema
     offsets: array[int]
+    """Where each row's line begins, in bytes."""
     keys: pa.Array | None
+    """What rows are ordered by; None where they keep their order."""
+
+    @property
+    def order(self) -> Sequence[int]:
+        """Numbers of the rows, in the order in which they are to be written."""
+        return range(len(self.offsets)) if self.keys is None else pc.sort_indices(self.keys).to_numpy()
 
 
-def write_shards(
-    source: Path,
-    out: Path,
-    *,
-    stem: str,
-    scratch: Path,
-    sort_by: str | None = None,
-    shard_bytes: int = SHARD_BYTES,
-    talk: Talk = silence,
-) -> tuple[list[Path], str | None]:
-    """Write one split as Parquet shards `stem-00000-of-NNNNN.parquet` under `out`.
+def unpacked(source: Path, scratch: Path) -> Path:
+    """Return a file of plain lines: `source` itself, or its content in `scratch` where it is gzip."""
+    if not source.name.endswith(".gz"):
+        return source
+    scratch.mkdir(parents=True, exist_ok=True)
+    plain = scratch / source.name.removesuffix(".gz")
+    with plain.open("wb") as target:
+        try:
+            with gzip.open(source) as packed:
+                while piece := packed.read(1 << 20):
+                    target.write(piece)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            fix = "copy the file again"
+            raise PayloadInvalid(f"{source.name} is not a whole gzip file: {error}", fix=fix) from error
+    return plain
 
-    Rows are ordered by the column `sort_by`, digits by their value (`row-9` before `row-10`). Without `sort_by` the
-    column `id` is taken where every row has one; else rows keep their order.
 
-    Returns:
-        The shards, and the column that they are sorted by.
+def survey(lines: IO[bytes], name: str, sort_by: str | None, talk: Talk) -> Survey:
+    """Read every line once.
+
+    Args:
+        name: what errors call the file.
+        sort_by: the column to order by; where it is None, `id` is taken if every row has one.
 
     Raises:
         PayloadInvalid: a line that is not a JSON object, columns whose types do not fit, no rows. Names the line.
     """
-    plain = _plain(source, scratch)
-    with plain.open("rb") as lines:
-        survey = _survey(lines, source.name, sort_by, talk)
-        order: Sequence[int] = range(len(survey.offsets))
-        if survey.keys is not None:
-            order = pc.sort_indices(survey.keys).to_numpy()
-        target = out / stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partials = _write(lines, source.name, survey, order, target, shard_bytes, talk)
-    shards = []
-    for index, partial in enumerate(partials):
-        shard = target.with_name(f"{target.name}-{index:05d}-of-{len(partials):05d}.parquet")
-        shards.append(partial.rename(shard))
-    return shards, None if survey.keys is None else sort_by or "id"
+    schema = pa.schema([])
+    offsets = array("q")
+    keys: list[Any] | None = []
+    for numbers, rows in _batches(lines, name, offsets):
+        schema = _widen(schema, rows, name, numbers)
+        if len(offsets) // TALK_ROWS > (len(offsets) - len(rows)) // TALK_ROWS:
+            talk(f"read {len(offsets):,} rows of {name}")
+        if keys is not None:
+            keys = _extend_keys(keys, rows, sort_by or "id")
+        if keys is None and sort_by:
+            raise PayloadInvalid(
+                f"{name}: by line {numbers[-1]} a row has no string or whole number in {sort_by!r}",
+                fix="sort by a column that every row has",
+            )
+    if not offsets:
+        raise PayloadInvalid(f"{name} has no rows", fix="drop the file or add rows")
+    return Survey(schema, offsets, None if keys is None else pa.array(keys))
+
+
+def batches_in_order(lines: IO[bytes], surveyed: Survey) -> Iterator[list[Row]]:
+    """Yield the rows again, in order, some at a time."""
+    batch: list[Row] = []
+    size = 0
+    for index in surveyed.order:
+        lines.seek(surveyed.offsets[index])
+        line = lines.readline()
+        batch.append(_decoded(line))
+        size += len(line)
+        if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def natural_key(text: str) -> str:
@@ -88,62 +119,23 @@ def natural_key(text: str) -> str:
 
 def _with_length(match: re.Match[str]) -> str:
     digits = match.group().lstrip("0") or "0"
-    return chr(0x30 + min(len(digits), 9)) + digits if len(digits) < 9 else f"9{len(digits):09d}{digits}"
+    return f"{len(digits)}{digits}" if len(digits) < 9 else f"9{len(digits):09d}{digits}"
 
 
-def _plain(source: Path, scratch: Path) -> Path:
-    if not source.name.endswith(".gz"):
-        return source
-    scratch.mkdir(parents=True, exist_ok=True)
-    plain = scratch / source.name.removesuffix(".gz")
-    try:
-        with gzip.open(source) as packed, plain.open("wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
-    except (OSError, EOFError, zlib.error) as error:
-        raise PayloadInvalid(f"{source.name} is not a whole gzip file: {error}", fix="copy the file again") from error
-    return plain
-
-
-def _survey(lines: IO[bytes], name: str, sort_by: str | None, talk: Talk) -> _Survey:
-    schema = pa.schema([])
-    offsets = array("q")
-    keys: list[Any] | None = []
-    column = sort_by or "id"
-    for numbers, rows in _batches(lines, name, offsets):
-        schema = _widen(schema, rows, name, numbers)
-        if len(offsets) % TALK_ROWS == 0:
-            talk(f"read {len(offsets):,} rows of {name}")
-        if keys is not None:
-            keys = _extend_keys(keys, rows, column)
-        if keys is None and sort_by:
-            raise PayloadInvalid(
-                f"{name}: by line {numbers[-1]} a row has no string or whole number in {sort_by!r}",
-                fix="sort by a column that every row has",
-            )
-    if not offsets:
-        raise PayloadInvalid(f"{name} has no rows", fix="drop the file or add rows")
-    return _Survey(schema, offsets, None if keys is None else pa.array(keys))
-
-
-def _extend_keys(keys: list[Any], rows: list[dict[str, Any]], column: str) -> list[Any] | None:
+def _extend_keys(keys: list[Any], rows: list[Row], column: str) -> list[Any] | None:
     found = [row.get(column) for row in rows]
-    kind = type(keys[0]) if keys else (str if isinstance(found[0], str) else int)
-    if any(not isinstance(key, kind) or isinstance(key, bool) for key in (natural(k) for k in found)):
+    kind = type(keys[0] if keys else found[0])
+    if kind not in (str, int) or any(type(key) is not kind for key in found):
         return None
-    keys.extend(natural(key) for key in found)
+    keys.extend(map(natural_key, found) if kind is str else found)  # type: ignore[arg-type]
     return keys
 
 
-def natural(key: Any) -> Any:  # noqa: ANN401
-    """Return strings by their natural key, everything else as it is."""
-    return natural_key(key) if isinstance(key, str) else key
-
-
-def _batches(lines: IO[bytes], name: str, offsets: array[int]) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+def _batches(lines: IO[bytes], name: str, offsets: array[int]) -> Iterator[tuple[list[int], list[Row]]]:
     """Yield (line numbers, rows), and note in `offsets` where each row's line begins."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     numbers: list[int] = []
-    position = 0
+    position = size = 0
     for number, line in enumerate(lines, 1):
         start, position = position, position + len(line)
         if line.isspace():
@@ -151,16 +143,17 @@ def _batches(lines: IO[bytes], name: str, offsets: array[int]) -> Iterator[tuple
         rows.append(_row(line, name, number))
         numbers.append(number)
         offsets.append(start)
-        if len(rows) == BATCH_ROWS:
+        size += len(line)
+        if len(rows) == BATCH_ROWS or size >= BATCH_BYTES:
             yield numbers, rows
-            rows, numbers = [], []
+            rows, numbers, size = [], [], 0
     if rows:
         yield numbers, rows
 
 
-def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
+def _row(line: bytes, name: str, number: int) -> Row:
     try:
-        row = json.loads(line, parse_constant=_not_a_number)
+        row = _decoded(line)
     except RecursionError as error:
         raise PayloadInvalid(f"{name}, line {number}: nested too deeply", fix=_FIX_ROW) from error
     except ValueError as error:
@@ -170,72 +163,46 @@ def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
     return row
 
 
+def _decoded(line: bytes) -> Any:  # noqa: ANN401
+    return _STRICT.decode(line.decode("utf-8-sig"))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return row
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large for a number")
+    return number
+
+
 def _not_a_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _widen(schema: pa.Schema, rows: list[dict[str, Any]], name: str, numbers: list[int]) -> pa.Schema:
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_not_a_number)
+
+
+def _widen(schema: pa.Schema, rows: list[Row], name: str, numbers: list[int]) -> pa.Schema:
     """Return the schema that holds both what was seen and these rows; on a misfit name the first row that brings it."""
     try:
         return _unified(schema, rows)
-    except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
+    except _MISFIT:
         pass  # some row does not fit: go one by one, to name it
     for number, row in zip(numbers, rows, strict=True):
         try:
             schema = _unified(schema, [row])
-        except (pa.ArrowException, OverflowError, UnicodeError, TypeError) as error:
+        except _MISFIT as error:
             raise PayloadInvalid(f"{name}, line {number}: {error}", fix=_FIX_ROW) from error
     return schema
 
 
-def _unified(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Schema:
+def _unified(schema: pa.Schema, rows: list[Row]) -> pa.Schema:
     columns = dict.fromkeys(column for row in rows for column in row)
     found = pa.schema([(column, pa.array([row.get(column) for row in rows]).type) for column in columns])
     return pa.unify_schemas([schema, found], promote_options="permissive")
-
-
-def _write(
-    lines: IO[bytes], name: str, survey: _Survey, order: Sequence[int], target: Path, shard_bytes: int, talk: Talk
-) -> list[Path]:
-    partials: list[Path] = []
-    writer: pq.ParquetWriter | None = None
-    group: list[pa.RecordBatch] = []
-    for start in range(0, len(order), BATCH_ROWS):
-        if start % TALK_ROWS == 0 and start:
-            talk(f"wrote {start:,} of {len(order):,} rows of {name}")
-        if writer is None:
-            partials.append(target.with_name(f"{target.name}.{len(partials)}.partial"))
-            writer = _writer(partials[-1], survey.schema)
-        rows = []
-        for index in order[start : start + BATCH_ROWS]:
-            lines.seek(survey.offsets[index])
-            rows.append(json.loads(lines.readline()))
-        try:
-            group.append(pa.RecordBatch.from_pylist(rows, schema=survey.schema))
-        except pa.ArrowException as error:  # the type that holds all rows does not hold each exactly
-            raise PayloadInvalid(f"{name}: {error}", fix="write the column with one type in every row") from error
-        if sum(batch.nbytes for batch in group) >= min(ROW_GROUP_BYTES, shard_bytes):
-            writer.write_table(pa.Table.from_batches(group))
-            group = []
-            if partials[-1].stat().st_size >= shard_bytes:
-                _finish(writer)
-                writer = None
-    if writer is not None:
-        if group:
-            writer.write_table(pa.Table.from_batches(group))
-        _finish(writer)
-    return partials
-
-
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    try:
-        return pq.ParquetWriter(path, schema, use_content_defined_chunking=CHUNKING, **WRITING)
-    except pa.ArrowNotImplementedError as error:
-        raise PayloadInvalid(
-            f"Parquet cannot hold these columns: {error}", fix="drop objects that are always empty"
-        ) from error
-
-
-def _finish(writer: pq.ParquetWriter) -> None:
-    writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
-    writer.close()

@@ -4,6 +4,7 @@ data/train-00000-of-00002.parquet      configuration `default`, split `train`
 train.parquet                          the same
 ar/test-00000-of-00001.parquet         configuration `ar`, split `test`
 ar/test/0000.parquet                   the same
+    test/0000.parquet                      configuration `default`, split `test`: a usual name of a split
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _CONFIG = re.compile(r"\w[\w .+-]*")
 """What stands in the card as it is: in a glob, and between quotes in a line of code."""
 _SPLIT = re.compile(r"\w+(?:\.\w+)*")
 """As `datasets` allows it (NamedSplit)."""
+USUAL_SPLITS = {"train", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
+"""Names by which a lone file, or a folder, is a split, as `datasets` reads them."""
 _FILE = re.compile(r"(?P<split>\w+(?:\.\w+)*?)(?:-(?P<index>\d{5,})-of-(?P<count>\d{5,}))?$")
 
 
@@ -46,6 +49,8 @@ def place_of(path: str, suffix: str = ".parquet") -> Place:
             f"{path}: a configuration cannot be called {folders[0]!r}",
             fix="name its folder with letters, digits, space, `_`, `-`, `+` or `.`",
         )
+    if len(folders) == 1 and folders[0] in USUAL_SPLITS:
+        folders = ["default", *folders]
     if len(folders) == 2 and _SPLIT.fullmatch(folders[1]):
         return Place(folders[0], folders[1], None, None)
     match = _FILE.fullmatch(name)

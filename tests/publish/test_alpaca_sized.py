@@ -141,7 +141,6 @@ def two_versions(tmp_path: Path, hub: daemon.Running, rows: list[dict[str, Any]]
     assert first["sent_bytes"] + second["sent_bytes"] == stats["received_bytes"]
     sitting.loads(rows, "1.0.0")
     sitting.loads(later(rows), "1.1.0")
-    print(first["sent_bytes"], second["sent_bytes"], sitting.size)
     share: float = second["sent_bytes"] / sitting.size
     return share
 

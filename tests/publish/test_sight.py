@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
+from hala_release.cli.plan import plan_lines
 from hala_release.errors import HubUnavailable
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
@@ -108,7 +109,9 @@ def test_a_private_release_does_not_tell_its_name_in_a_public_collection(
     assert len(list(owner(embedded).list_collections(owner=namespace(family)))) == 1
     assert list(stranger(embedded).list_collections(owner=namespace(family))) == []
 
-    pushed(families.edited(family, visibility="public"), hub)
+    lines = list(plan_lines(planned(families.edited(family, visibility="public"), hub)[0]))
+    assert lines[lines.index("collection Not yet announced") + 1] == "  make it public"
+    pushed(family, hub)
     assert len(list(stranger(embedded).list_collections(owner=namespace(family)))) == 1
     assert planned(family, hub)[0].is_nothing
 

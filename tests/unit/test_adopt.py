@@ -26,7 +26,7 @@ from hala_release.adopt import adopt
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError, PayloadInvalid
 from hala_release.manifest import ConfigFacts, DatasetFacts, Kind, SpaceFacts
-from hala_release.payload import jsonl
+from hala_release.payload import jsonl, shards
 from tests import factories
 
 Row = dict[str, Any]
@@ -126,6 +126,8 @@ def test_types_widen_also_over_many_thousand_rows(tmp_path: Path) -> None:
 LINES: dict[str, tuple[bytes, str]] = {
     "cut off": (b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
     "cut off after blank lines": (b'{"a": 1}\n\n \n{"a": "x\n', "line 4: not JSON"),
+    "infinity": (b'{"a": 1}\n{"a": 1e999}\n', "line 2: not JSON: 1e999 is too large for a number"),
+    "a key twice": (b'{"a": 1, "a": 2}\n', "line 1: not JSON: a key appears twice in one object"),
     "not a number": (b'{"a": 1}\n{"a": NaN}\n', "line 2: not JSON: NaN is not a JSON number"),
     "infinite": (b'{"a": -Infinity}\n', "line 1: not JSON: -Infinity is not"),
     "a list": (b'{"a": 1}\n[1]\n', "line 2: not a JSON object"),
@@ -173,13 +175,13 @@ def test_many_rows_become_several_shards_in_order(tmp_path: Path) -> None:
     rows = [{"id": f"{n}", "text": "x" * (n % 7)} for n in range(2 * jsonl.BATCH_ROWS + 1)]
     shuffled = random.Random(0).sample(rows, len(rows))  # noqa: S311
     source = factories.write_rows(tmp_path / "train.jsonl", shuffled)
-    shards, column = jsonl.write_shards(source, tmp_path, stem="data/train", scratch=tmp_path / "x", shard_bytes=1)
-    assert [shard.name for shard in shards] == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
+    written, column = shards.write_shards(source, tmp_path, stem="data/train", scratch=tmp_path / "x", shard_bytes=1)
+    assert [shard.name for shard in written] == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
     assert column == "id"
-    assert [row for shard in shards for row in pq.read_table(shard).to_pylist()] == rows
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [shard.name for shard in shards]
+    assert [row for shard in written for row in pq.read_table(shard).to_pylist()] == rows
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [shard.name for shard in written]
     bundle = adopt(tmp_path / "data", kind="dataset", out=tmp_path / "out").bundle
-    assert [split.files for split in facts_of(bundle).configs[0].splits] == [tuple(shard.name for shard in shards)]
+    assert [split.files for split in facts_of(bundle).configs[0].splits] == [tuple(shard.name for shard in written)]
     assert loaded(bundle, tmp_path) == rows
 
 
@@ -248,7 +250,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "folder is a symbolic link": lambda raw: (raw / "folder").symlink_to("/etc"),
     "gone is a symbolic link": lambda raw: (raw / "gone").symlink_to("nowhere"),
     "pipe is not a regular file": lambda raw: os.mkfifo(raw / "pipe"),
-    "has a backslash": lambda raw: (raw / "a\\b").write_text(""),
+    "cannot be a file on Windows": lambda raw: (raw / "a\\b").write_text(""),
     "has a control": lambda raw: (raw / "a\nb").write_text(""),
     "invisible character": lambda raw: (raw / "a\u202eb").write_text(""),
     "not in Unicode form NFC": lambda raw: (raw / "e\u0301").write_text(""),
@@ -352,6 +354,25 @@ def test_configurations_and_splits_come_from_folders_and_names(tmp_path: Path) -
     }
 
 
+def test_a_folder_named_like_a_split_is_that_split(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"data/train/0.parquet": parquet(a=[1]), "test/0.parquet": parquet(a=[2])})
+    (config,) = facts_of(adopt(raw, kind="dataset", out=tmp_path / "out").bundle).configs
+    assert (config.name, [split.name for split in config.splits]) == ("default", ["test", "train"])
+
+
+def test_rows_of_a_model_cannot_be_sorted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a model has no rows to sort"):
+        adopt(factories.write_model(tmp_path / "raw"), kind="model", out=tmp_path / "out", sort_by="id")
+
+
+def test_long_rows_are_read_and_written_a_few_at_a_time(tmp_path: Path) -> None:
+    rows = [{"id": n, "text": f"{n}" * (jsonl.BATCH_BYTES // 3)} for n in range(4)]
+    written, _ = shards.write_shards(
+        factories.write_rows(tmp_path / "train.jsonl", rows[::-1]), tmp_path, stem="train", scratch=tmp_path
+    )
+    assert [row for shard in written for row in pq.read_table(shard).to_pylist()] == rows
+
+
 @pytest.mark.parametrize(
     ("name", "split"),
     [
@@ -419,8 +440,8 @@ def _datasets() -> dict[str, tuple[dict[str, bytes], str]]:
             {"ar/my-split/0.parquet": one},
             "ar/my-split/0.parquet: cannot tell its split",
         ),
-        "a pattern as configuration": ({"a*/train.jsonl": row}, "a configuration cannot be called 'a\\*'"),
-        "code as configuration": ({'a"b/train.parquet': one}, "a configuration cannot be called"),
+        "a pattern as configuration": ({"[a]/train.jsonl": row}, "a configuration cannot be called '\\[a\\]'"),
+        "code as configuration": ({"a'b/train.parquet": one}, "a configuration cannot be called"),
         "gzip cut off": ({"train.jsonl.gz": gzip.compress(row * 99)[:-9]}, "train.jsonl.gz is not a whole gzip file"),
         "gzip in name only": ({"train.jsonl.gz": row}, "train.jsonl.gz is not a whole gzip file"),
         "gzip damaged": ({"train.jsonl.gz": gzip.compress(b"")[:10] + b"\xff" * 30}, "is not a whole gzip file"),

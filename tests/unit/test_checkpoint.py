@@ -12,6 +12,7 @@ import pytest
 from hala_release.adopt import adopt
 from hala_release.errors import PayloadInvalid
 from hala_release.manifest import ModelFacts
+from hala_release.payload.checkpoint import model_facts
 from tests import factories
 
 ANOTHER = "{% for m in messages %}{{ m.content }}\n{% endfor %}…"
@@ -158,3 +159,11 @@ def test_a_model_that_would_not_load_is_refused(raw: Path, damage: Callable[[Pat
     with pytest.raises(PayloadInvalid, match=reason) as caught:
         facts_of(raw)
     assert "save" in caught.value.fix
+
+
+def test_an_adapter_is_refused_by_its_name(raw: Path) -> None:
+    (raw / "config.json").unlink()
+    (raw / "adapter_config.json").write_text("{}")
+    with pytest.raises(PayloadInvalid, match="this is an adapter") as caught:
+        model_facts(raw, sorted(path.name for path in raw.iterdir()))
+    assert "merge it into its base" in caught.value.fix

@@ -71,6 +71,16 @@ def empty_column(raw: Path) -> dict[str, Any]:
     return {}
 
 
+def empty_lists(raw: Path) -> dict[str, Any]:
+    factories.write_rows(raw / "corpus" / "train.jsonl", [{"id": "1", "note": []}])
+    return {}
+
+
+def stray_table(raw: Path) -> dict[str, Any]:
+    (raw / "corpus" / "more.csv").write_text("a\n1\n")
+    return {}
+
+
 def no_tokenizer(raw: Path) -> dict[str, Any]:
     (raw / "model" / "tokenizer.json").unlink()
     return {}
@@ -100,7 +110,14 @@ def no_words(_: Path) -> dict[str, Any]:
 
 SHOWN: dict[checks.Check, tuple[Change, list[tuple[str, str, str]]]] = {
     dataset.splits_have_rows: (empty_split, [("error", "corpus, default/test", "the split has no rows")]),
-    dataset.columns_have_types: (empty_column, [("warning", "corpus, default", "column note is empty in every row")]),
+    dataset.data_files_are_in_a_split: (
+        stray_table,
+        [("warning", "corpus, more.csv", "it is published, but belongs to no split")],
+    ),
+    dataset.columns_have_types: (
+        empty_column,
+        [("warning", "corpus, default", "column note, or a part of it, is empty in every row")],
+    ),
     model.a_model_brings_its_tokenizer: (no_tokenizer, [("error", "model", "no tokenizer among the files")]),
     model.a_model_says_how_to_generate: (
         no_generation,
@@ -174,6 +191,7 @@ def column_with_one_value(raw: Path) -> dict[str, Any]:
 
 SILENT: dict[checks.Check, list[Change]] = {
     dataset.splits_have_rows: [nothing],
+    dataset.data_files_are_in_a_split: [nothing],
     dataset.columns_have_types: [nothing, column_with_one_value],
     model.a_model_brings_its_tokenizer: [nothing, sentencepiece],
     model.a_model_says_how_to_generate: [nothing],
@@ -222,6 +240,11 @@ def test_a_check_finds_what_it_is_for(tmp_path: Path, check: checks.Check) -> No
 )
 def test_a_check_is_silent_where_nothing_is_wrong(tmp_path: Path, change: Change) -> None:
     assert findings(tmp_path, change) == []
+
+
+def test_a_list_that_is_always_empty_has_no_type(tmp_path: Path) -> None:
+    (found,) = findings(tmp_path, empty_lists)
+    assert found.message == "column note, or a part of it, is empty in every row"
 
 
 def test_findings_of_all_artifacts_show_at_once_errors_first(tmp_path: Path) -> None:

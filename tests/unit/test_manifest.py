@@ -104,8 +104,13 @@ BAD_PATHS = {
     "./a": "`.`",
     ".git/config": "`.git`",
     "a/.GIT/hooks/post-checkout": "`.git`",
-    "a\\b": "backslash",
-    "C:\\windows": "backslash",
+    "a\\b": "Windows",
+    "C:\\windows": "Windows",
+    "what?.txt": "Windows",
+    "folder./a": "Windows",
+    "a ": "Windows",
+    "aux.txt": "device",
+    "notes/COM1": "device",
     "a\nb": "control",
     "a\x00b": "control",
     "a\x7fb": "control",
@@ -141,7 +146,16 @@ def test_a_path_is_accepted_only_when_it_stays_where_it_is_put(path: str) -> Non
         assert unicodedata.normalize("NFC", path) == path
 
 
-@pytest.mark.parametrize(("one", "other"), [("README.txt", "readme.txt"), ("Data/a", "data/a"), ("STRASSE", "straße")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("README.txt", "readme.txt"),
+        ("Data/a", "data/a"),
+        ("Data/a", "data/b"),
+        ("Data/b", "data"),
+        ("STRASSE", "straße"),
+    ],
+)
 def test_paths_that_differ_only_in_case_are_refused(one: str, other: str) -> None:
     with pytest.raises(ContractError, match="differ only in case") as caught:
         read(with_files(one, other))

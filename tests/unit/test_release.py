@@ -103,8 +103,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "a base without a relation": ("    relation: finetune\n", "",
                                   "line 11: artifacts.1: `base` and `relation` belong together: give both or neither"),
     "an unknown relation": ("relation: finetune", "relation: tuned",
-                            "line 15: artifacts.1.relation: Input should be 'finetune', 'merge', 'quantized' "
-                            "or 'adapter'"),
+                            "line 15: artifacts.1.relation: Input should be 'finetune', 'merge' or 'quantized'"),
     "a newer schema": ("language: [ar, en]", "schema: 2", "line 5: schema: Input should be 1"),
     "a gate that does not exist": ("language: [ar, en]", "gates: {fail_on: never}",
                                    "line 5: gates.fail_on: Input should be 'error' or 'warning'"),
