@@ -7,9 +7,8 @@ after an error the caller reads the Hub before it does anything again.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,6 @@ from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    constants,
     get_session,
     get_token,
 )
@@ -30,7 +28,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # documented as public
+from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status  # type: ignore[attr-defined]  # documented as public
 
 from hala_release.errors import BundleChanged, HubDenied, HubError, HubMissing, HubMoved, HubUnavailable
 from hala_release.manifest import Kind
@@ -233,13 +231,35 @@ class Hub:
         with self._door(f"collection {slug}"):
             self._api.add_collection_item(slug, repo, kind, exists_ok=True)
 
-    def received_bytes(self) -> int | None:
-        """Return the bytes of blobs that an embedded Hub has received so far; None elsewhere, where nobody tells."""
+    def validate_card(self, kind: Kind, repo: str, card: str) -> None:
+        """Return when the Hub accepts a card, so that it is not refused after everything else was sent.
+
+        Raises:
+            HubError: it does not; says why.
+        """
+        with self._door(f"the card of {repo}"):
+            body = {"content": card, "repoType": kind}
+            answer = get_session().post(f"{self.endpoint}/api/validate-yaml", json=body, headers=self._headers())
+            if answer.status_code == 400:
+                said = "; ".join(problem["message"] for problem in answer.json()["errors"])
+                raise HubError(
+                    f"the card of {repo}: the Hub refuses its metadata: {said}", fix="correct it in release.yaml"
+                )
+            hf_raise_for_status(answer)
+
+    def received_bytes(self, repos: Collection[tuple[Kind, str]]) -> int | None:
+        """Return what an embedded Hub has received for these repositories, in bytes; None elsewhere: nobody tells."""
         if not self.endpoint.startswith("http://127.0.0.1:"):
             return None
         with self._door(self.endpoint):
-            answer = get_session().get(f"{self.endpoint}/_local/stats")
-        return int(answer.json()["received_bytes"]) if answer.status_code == 200 else None
+            answer = get_session().get(f"{self.endpoint}/_local/stats", headers=self._headers())
+            if answer.status_code != 200:
+                return None
+            received = answer.json()["repos"]
+        return sum(sum(received.get(f"{kind}:{repo}", {}).values()) for kind, repo in repos)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     @contextmanager
     def _door(self, what: str) -> Iterator[None]:
@@ -299,8 +319,3 @@ def _said(error: Exception) -> str:
 
 def _redacted(text: str) -> str:
     return _TOKEN.sub("<token>", text)
-
-
-def default_endpoint() -> str:
-    """Return the Hub that is meant when none is named: HF_ENDPOINT, else the public one."""
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)

@@ -38,7 +38,7 @@ class RepoPlan(Record):
 
     @property
     def upload_bytes(self) -> int:
-        """Bytes of new and changed files: the most that is sent; Xet sends only chunks that the Hub lacks."""
+        """Bytes of new and changed files. Of these Xet sends only the chunks that the Hub lacks."""
         return sum(change.after or 0 for change in self.changes)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hala_release import card
 from hala_release.disk import append_line
 from hala_release.errors import HubError, HubMoved, TagTaken
 from hala_release.hub import Hub, Staged
@@ -49,7 +50,7 @@ class Pushed(Record):
 
     receipts: tuple[Receipt, ...]
     sent_bytes: int | None
-    """Bytes of blobs that the Hub received; None where the Hub does not tell."""
+    """Bytes that the Hub received for the commits and their blobs; None where the Hub does not tell."""
 
 
 @dataclass
@@ -82,7 +83,10 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     for work in works:
         talk(f"reading {work.want.bundle.root}")
         work.want.bundle.verify()
-    before = hub.received_bytes()
+    for work in works:
+        _card_is_accepted(work, hub)
+    names = [(work.plan.kind, work.plan.repo) for work in works]
+    before = hub.received_bytes(names)
     for work in works:
         _open(work, hub, talk)
     for work in works:
@@ -94,7 +98,7 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         _commit(work, hub, f"Release {plan.release} {plan.version}", talk)
     for work in works:
         _verify(work, hub, talk)
-    after = hub.received_bytes()
+    after = hub.received_bytes(names)
     done = [_tag(work, plan, hub, receipts, talk) for work in works]
     for work in works:
         if work.plan.visibility == "show":
@@ -104,6 +108,11 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     # A Hub that was started again in between counts from zero, so it does not tell either.
     sent = after - before if before is not None and after is not None and after >= before else None
     return Pushed(receipts=tuple(done), sent_bytes=sent)
+
+
+def _card_is_accepted(work: _Work, hub: Hub) -> None:
+    if any(change.path == card.NAME and change.after is not None for change in work.plan.changes):
+        hub.validate_card(work.plan.kind, work.plan.repo, work.want.card.decode())
 
 
 def _open(work: _Work, hub: Hub, talk: Talk) -> None:
@@ -129,7 +138,7 @@ def _stage(work: _Work, hub: Hub, talk: Talk) -> None:
     if not work.plan.changes:
         return
     number, size = f"{len(sent):,} of {len(work.want.entries):,} files", f"{work.plan.upload_bytes:,} bytes"
-    talk(f"sending {number} to {work.plan.repo}, at most {size}")
+    talk(f"sending {number} to {work.plan.repo}, {size}")
     files = {path: (work.want.source(path), work.want.entries[path].sha256) for path in sent}
     work.staged = hub.stage(work.plan.kind, work.plan.repo, files)
 

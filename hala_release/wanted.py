@@ -64,13 +64,18 @@ class Wanted:
 
 
 def wanted(release: Release, root: Path) -> tuple[Wanted, ...]:
-    """Open every bundle of a release and render its card, in the order of publication.
+    """Open every bundle of a release, see that it is what was sealed, and render its card, in order of publication.
 
     Args:
         root: the directory that the release's paths start from.
 
     Raises:
-        ContractError: a bundle is missing or unfinished.
+        ContractError: a bundle is missing, unfinished, or not what was sealed.
         ConfigError: a bundle is of another kind than its artifact.
     """
-    return tuple(Wanted(artifact, Bundle.open(artifact.bundle_under(root)), release) for artifact in release.in_order)
+    wants = []
+    for artifact in release.in_order:
+        bundle = Bundle.open(artifact.bundle_under(root))
+        bundle.verify()
+        wants.append(Wanted(artifact, bundle, release))
+    return tuple(wants)

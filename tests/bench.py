@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hala_release.manifest import Kind
+
 ROWS = 50_000
 Row = dict[str, Any]
 
@@ -188,13 +190,14 @@ def _hub(work: Path) -> Iterator[Callable[[Path], int]]:
     running = daemon.start(root / "hub")
     api = HfApi(endpoint=running.url, token=running.token)
     hub = Hub(running.url, running.token)
+    repos: list[tuple[Kind, str]] = [("dataset", "bench/data")]
     api.create_repo("bench/data", repo_type="dataset")
 
     def send(file: Path) -> int:
-        before = hub.received_bytes() or 0
+        before = hub.received_bytes(repos) or 0
         operations = [CommitOperationAdd("data.parquet", str(file))]
         api.create_commit("bench/data", operations, commit_message="version", repo_type="dataset")
-        return (hub.received_bytes() or 0) - before
+        return (hub.received_bytes(repos) or 0) - before
 
     try:
         yield send

@@ -9,7 +9,7 @@ import click
 
 from hala_release import __version__
 from hala_release.cli.output import show_error
-from hala_release.errors import HalaError
+from hala_release.errors import ConfigError, HalaError
 
 COMMANDS = ("adopt", "card", "check", "hub", "init", "plan", "push", "schema", "verify")
 """Modules beside this one; each has `command`."""
@@ -47,7 +47,10 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        if "--json" in sys.argv:
+            show_error(ConfigError(error.format_message(), fix="compare with --help"))
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; the same command goes on from here", err=True)

@@ -52,7 +52,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     commits = sum(bool(repo.changes) for repo in plan.repos)
     total = sum(repo.upload_bytes for repo in plan.repos)
-    yield f"{count(commits, 'commit')}, at most {human_bytes(total)} to send"
+    yield f"{count(commits, 'commit')}, {human_bytes(total)} of new and changed files"
 
 
 def _repo_lines(repo: RepoPlan) -> Iterator[str]:
@@ -67,5 +67,9 @@ def _repo_lines(repo: RepoPlan) -> Iterator[str]:
                 yield f"  ~ {change.path}  {human_bytes(before or 0)} -> {human_bytes(after or 0)}"
     if repo.needs_tag:
         yield f"  tag {repo.tag}"
-    if repo.visibility and not repo.create:
-        yield f"  make it {'public' if repo.visibility == 'show' else 'private'}"
+    if repo.visibility == "show":
+        yield "  make it public, once the whole release is tagged"
+    elif repo.visibility == "hide":
+        yield "  make it private, before anything is sent"
+    elif repo.create:
+        yield "  keep it private"

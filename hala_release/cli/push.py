@@ -59,10 +59,14 @@ def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: boo
 
 
 def _lines(plan: Plan, pushed: Pushed) -> Iterator[str]:
-    urls = {repo.repo: repo.url for repo in plan.repos}
-    for receipt in pushed.receipts:
-        yield f"published {receipt.kind} {receipt.repo} {receipt.tag} ({count(receipt.files, 'file')} changed)"
-        yield f"  {urls[receipt.repo]}"
-    if pushed.sent_bytes is not None:
-        offered = sum(repo.upload_bytes for repo in plan.repos)
+    for repo in plan.repos:
+        if repo.changes or repo.needs_tag:
+            yield f"published {repo.kind} {repo.repo} {repo.tag}, {count(len(repo.changes), 'file')} changed"
+            yield f"  {repo.url}"
+        elif repo.visibility:
+            yield f"made {repo.kind} {repo.repo} {'public' if repo.visibility == 'show' else 'private'}"
+    if plan.collection:
+        yield f"the collection {plan.collection.title} is up to date"
+    offered = sum(repo.upload_bytes for repo in plan.repos)
+    if pushed.sent_bytes is not None and offered:
         yield f"sent {human_bytes(pushed.sent_bytes)} for {human_bytes(offered)} of new and changed files"

@@ -186,21 +186,24 @@ ROWS: dict[str, Row] = {
         lambda folder: families.forget(folder / "model"), 3, ("model is not a bundle: it has no manifest.json",)
     ),
     "a half-written bundle": Row(remove("model/manifest.json"), 3, ("model is not finished", "hala-release adopt")),
-    "a changed byte": Row(flip("model/files/tokenizer.json"), 4, ("tokenizer.json has other bytes than were sealed",)),
+    "a changed byte": Row(flip("model/files/tokenizer.json"), 3, ("tokenizer.json has other bytes than were sealed",)),
     "a changed byte of the data": Row(
-        flip("corpus/files/data/train-00000-of-00001.parquet"), 4, ("parquet has other bytes than were sealed",)
+        flip("corpus/files/data/train-00000-of-00001.parquet"), 3, ("parquet has other bytes than were sealed",)
     ),
     "a changed byte, planned": Row(
-        flip("model/files/tokenizer.json"), 3, ("tokenizer.json changed after it was sealed",), PLAN
+        flip("model/files/tokenizer.json"), 3, ("tokenizer.json has other bytes than were sealed",), PLAN
+    ),
+    "a changed byte of the weights, planned": Row(
+        flip("model/files/model.safetensors"), 3, ("model.safetensors has other bytes than were sealed",), PLAN
     ),
     "a longer file": Row(
-        write("model/files/tokenizer.json", b"{}" * 40), 4, ("tokenizer.json has 80 bytes, sealed with 18",)
+        write("model/files/tokenizer.json", b"{}" * 40), 3, ("tokenizer.json has 80 bytes, sealed with 18",)
     ),
-    "a missing file": Row(remove("model/files/tokenizer.json"), 4, ("tokenizer.json is missing",)),
-    "an extra file": Row(write("model/files/extra.txt", b"x"), 4, ("extra.txt was added",)),
-    "a symbolic link": Row(link("model/files/extra.txt", "/etc/hostname"), 4, ("extra.txt is a symbolic link",)),
+    "a missing file": Row(remove("model/files/tokenizer.json"), 3, ("tokenizer.json is missing",)),
+    "an extra file": Row(write("model/files/extra.txt", b"x"), 3, ("extra.txt was added",)),
+    "a symbolic link": Row(link("model/files/extra.txt", "/etc/hostname"), 3, ("extra.txt is a symbolic link",)),
     "a file that became a link": Row(
-        link("model/files/tokenizer.json", "../../raw/model/tokenizer.json"), 4, ("tokenizer.json is a symbolic link",)
+        link("model/files/tokenizer.json", "../../raw/model/tokenizer.json"), 3, ("tokenizer.json is a symbolic link",)
     ),
     "a path out of the bundle": Row(
         first_file(path="../../../etc/passwd"), 3, ("'../../../etc/passwd' has a `.` or `..` component",)
@@ -209,7 +212,7 @@ ROWS: dict[str, Row] = {
     "two paths in other letters": Row(
         lambda folder: families.manifest(folder / "model", twin), 3, ("paths differ only in case", "NOTICE.MD")
     ),
-    "a manifest that lies about a digest": Row(first_file(sha256="0" * 64), 4, ("has other bytes than were sealed",)),
+    "a manifest that lies about a digest": Row(first_file(sha256="0" * 64), 3, ("has other bytes than were sealed",)),
     "a manifest that is no JSON": Row(write("model/manifest.json", b"{"), 3, ("manifest.json is not JSON",)),
     "a manifest of a later version": Row(
         lambda folder: families.manifest(folder / "model", lambda document: document.update(schema=2)),
@@ -236,6 +239,13 @@ ROWS: dict[str, Row] = {
         3,
         ("Config.json and config.json differ only in case",),
         adopting("model", "model"),
+    ),
+    "a license without its text": Row(
+        lambda folder: families.edited(
+            folder / "release.yaml", license={"id": "other", "name": "lfm1.0", "link": "LICENSE"}
+        ),
+        4,
+        ("the license text LICENSE is not among the files", "link to a URL"),
     ),
     "no release file": Row(lambda folder: (folder / "release.yaml").unlink(), 2, ("release.yaml does not exist",)),
     "an unknown key": Row(
@@ -330,7 +340,8 @@ def test_is_refused_in_words_and_nothing_changes(
     ("what", "type_"),
     [
         ("a half-written bundle", "BundleIncomplete"),
-        ("a changed byte", "CheckFailed"),
+        ("a changed byte", "BundleChanged"),
+        ("a license without its text", "CheckFailed"),
         ("an unknown key", "ConfigError"),
         ("a token that may only read", "HubDenied"),
         ("a version that is taken", "TagTaken"),

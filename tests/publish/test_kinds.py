@@ -67,8 +67,8 @@ def test_file_names_with_spaces_arabic_and_signs(family: Path, hub: Hub, embedde
         "ملاحظات/اقرأني أولًا.md",
         "with space/a b.txt",
         "100%.txt",
-        "a#b?c&d=e.txt",
-        "quote'\".txt",
+        "a#b&c=d@e.txt",
+        "quote's.txt",
         "plus+comma,semi;.txt",
         "[brackets]{braces}.txt",
         "日本語.txt",
@@ -149,9 +149,20 @@ def test_a_card_that_the_hub_refuses_is_an_error_with_its_reason(
     with pytest.raises(HubError, match='"title" must be a string') as refused:
         pushed(release, hub)
     assert refused.value.fix
-    assert list(families.refs(owner(embedded), "space", f"{namespace(release)}/page")) == ["refs/heads/main"]
+    assert not owner(embedded).repo_exists(f"{namespace(release)}/page", repo_type="space")
     done = hala_release("push", str(release), "--hub", embedded.url, "--yes", cwd=tmp_path, HF_TOKEN=embedded.token)
     assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
+
+
+def test_a_refused_card_stops_the_release_before_any_repository_is_made(
+    family: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    adopt(write_space(family.parent / "raw" / "page", title="2026"), kind="space", out=family.parent / "page")
+    corpus = {"kind": "dataset", "repo": "corpus", "bundle": "corpus"}
+    release = factories.write_release(family, artifacts=[corpus, {"kind": "space", "repo": "page", "bundle": "page"}])
+    with pytest.raises(HubError, match="the Hub refuses its metadata"):
+        pushed(release, hub)
+    assert not owner(embedded).repo_exists(f"{namespace(release)}/corpus", repo_type="dataset")
 
 
 def test_a_path_that_no_client_uploads_cannot_be_sealed(tmp_path: Path) -> None:

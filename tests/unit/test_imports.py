@@ -56,7 +56,7 @@ BELOW: dict[str, set[str]] = {
     "hub": {"errors", "manifest"},
     "wanted": {"bundle", "card", "disk", "hub", "manifest", "release"},
     "plan": {"errors", "hub", "manifest", "release", "wanted"},
-    "push": {"disk", "errors", "hub", "manifest", "plan", "talk", "wanted"},
+    "push": {"card", "disk", "errors", "hub", "manifest", "plan", "talk", "wanted"},
     "verify": {"finding", "hub", "release", "wanted"},
     "localhub": {"errors"},
     "cli": {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests import factories
 
 HEAVY = (
     "pydantic", "pyarrow", "datasets", "huggingface_hub", "starlette", "uvicorn", "jinja2", "yaml", "numpy", "pandas",
@@ -38,3 +41,10 @@ def test_nothing_heavy_is_imported(code: str, tmp_path: Path) -> None:
 def test_every_library_that_is_watched_is_here_to_be_imported() -> None:
     for name in HEAVY:
         assert find_spec(name), name
+
+
+def test_with_json_a_mistake_on_the_command_line_is_a_document_too(tmp_path: Path) -> None:
+    run = factories.hala_release("plan", "--jsno", "--json", cwd=tmp_path)
+    assert run.returncode == 2
+    assert json.loads(run.stdout)["error"]["type"] == "ConfigError"
+    assert "--jsno" in json.loads(run.stdout)["error"]["message"]
