@@ -3,8 +3,6 @@
 PYTHON ?= python3
 BIN = .venv/bin
 FLOOR = .venv-floor/bin
-# The oldest huggingface_hub that pyproject.toml allows; the newest comes by itself.
-FLOOR_HUB = 1.31.0
 
 .PHONY: help demo test lint format golden bench clean
 
@@ -14,9 +12,9 @@ help:  ## Say what can be made
 demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/demo.sh
 
-test: .venv/dev.done .venv-floor/dev.done  ## Run every test, also with the oldest huggingface_hub allowed
+test: .venv/dev.done .venv-floor/dev.done  ## Run every test; what meets other libraries also with the oldest of them
 	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
-	$(FLOOR)/pytest tests/publish tests/hub
+	$(FLOOR)/pytest tests/publish tests/hub tests/unit
 
 lint: .venv/dev.done  ## Check style and types
 	$(BIN)/ruff check .
@@ -55,7 +53,8 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	@touch $@ .venv/demo.done
 
 .venv-floor/dev.done: .venv/python.done pyproject.toml
-	@echo "installing the same with huggingface_hub $(FLOOR_HUB) into .venv-floor"
+	@echo "installing the oldest versions that pyproject.toml allows into .venv-floor"
 	@$(PYTHON) -m venv .venv-floor
-	@$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' huggingface-hub==$(FLOOR_HUB)
+	@sed -n '/^dependencies = \[/,/^\]/s/^  "\([a-z0-9-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > .venv-floor/floors.txt
+	@$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' -c .venv-floor/floors.txt
 	@touch $@

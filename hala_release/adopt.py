@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from hala_release.bundle import Bundle, seal, walk
-from hala_release.disk import copy_durably, sha256_of
+from hala_release.disk import copy_durably, sha256_of, sync_directory
 from hala_release.errors import ConfigError, ContractError, PayloadInvalid
 from hala_release.manifest import Facts, Kind, Provenance
 from hala_release.payload import jsonl, parquet, shards
@@ -129,6 +129,7 @@ def _workspace(out: Path) -> Iterator[Path]:
             raise
         shutil.rmtree(partial / "scratch", ignore_errors=True)
         partial.replace(out)
+        sync_directory(out.parent)
     finally:
         os.close(lock)
 

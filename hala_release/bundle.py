@@ -11,16 +11,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hala_release.disk import sha256_of, sync_directory, write_atomic
 from hala_release.errors import BundleChanged, BundleIncomplete, PayloadInvalid
 from hala_release.manifest import Facts, FileEntry, Manifest, Provenance, collisions, problem_with_path
-
-Progress = Callable[[int], None]
-"""Called with the number of bytes done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ class Bundle:
             raise BundleChanged(f"{self.root}: {entry.path} changed after it was sealed", fix=_FIX_CHANGED)
         return data
 
-    def verify(self, *, rehash: bool = False, progress: Progress | None = None) -> None:
+    def verify(self, *, rehash: bool = False) -> None:
         """Return when `files/` is what was sealed, file by file and nothing else.
 
         A file whose size, times and inode are those of its last hashing is not read again, unless `rehash`.
@@ -98,8 +95,6 @@ class Bundle:
             if remembered.get(entry.path) != sealed and sha256_of(file) != entry.sha256:
                 problems.append(f"{entry.path} has other bytes than were sealed")
             seen[entry.path] = sealed
-            if progress:
-                progress(entry.size)
         problems += [f"{path} was added" for path in present]
         if problems:
             raise BundleChanged(

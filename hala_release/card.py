@@ -50,7 +50,7 @@ def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
         license=license_words(artifact.license or release.license),
         files=len(bundle.manifest.files),
         size=bundle.size,
-        has_chat=isinstance(facts, ModelFacts) and facts.chat_template_sha256 is not None,
+        **(_model_words(facts) if isinstance(facts, ModelFacts) else {}),
     )
     return frontmatter.join(frontmatter.Card(metadata, body.rstrip() + "\n")).encode()
 
@@ -60,6 +60,15 @@ def _own_card(bundle: Bundle) -> bytes:
         if entry.path == NAME:
             return bundle.read(entry)
     raise ContractError(f"{bundle.root} is a Space without {NAME}", fix="add one, and make the bundle again")
+
+
+def _model_words(facts: ModelFacts) -> dict[str, object]:
+    generates = facts.architecture.endswith("ForCausalLM")
+    return {
+        "generates": generates,
+        "loader": "AutoModelForCausalLM" if generates else "AutoModel",
+        "has_chat": facts.chat_template_sha256 is not None,
+    }
 
 
 def license_words(terms: License) -> str:

@@ -7,6 +7,7 @@ after an error the caller reads the Hub before it does anything again.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     OfflineModeIsEnabled,
+    OIDCError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -36,7 +38,7 @@ from hala_release.manifest import Kind
 # httpx.HTTPError with huggingface_hub 1.x, httpx2.HTTPError with 2.x: the client's own error derives from it.
 _HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 
-_TOKEN = re.compile(r"\b(hf_[A-Za-z0-9_]{8,}|ey[\w-]{10,}\.[\w-]+\.[\w-]+)")
+_TOKEN = re.compile(r"\b(?:hf_[\w.-]{8,}|ey[\w-]{10,}\.[\w-]+\.[\w-]+)")
 _FIX_DENIED = "export HF_TOKEN with write access to it, or run `hf auth login`"
 
 
@@ -84,7 +86,8 @@ class Hub:
         """
         if not progress:
             disable_progress_bars()
-        self._token = token or get_token()
+        with self._door(endpoint or "the Hub"):
+            self._token = token or get_token()
         if self._token and not (self._token.isascii() and self._token.isprintable()):
             raise HubDenied("the token has characters that no token has", fix="export HF_TOKEN again, from its page")
         self._api = HfApi(endpoint=endpoint, token=self._token or False, library_name="hala-release")
@@ -109,6 +112,15 @@ class Hub:
         with self._door(self.endpoint):
             return str(self._api.whoami()["name"])
 
+    def may_write(self, kind: Kind, repo: str) -> None:
+        """Return when the token may write to a repository that exists.
+
+        Raises:
+            HubDenied: it may not.
+        """
+        with self._door(repo):
+            self._api.auth_check(repo, repo_type=kind, write=True)
+
     def head(self, kind: Kind, repo: str) -> Head | None:
         """Return where the branch main stands, or None when there is no such repository."""
         with self._door(repo):
@@ -119,7 +131,9 @@ class Hub:
                     raise HubDenied(f"{self.endpoint} does not know this token", fix=_FIX_DENIED) from error
                 return None
         if info.sha is None:
-            raise HubError(f"{repo} has no commit on main", fix="delete the empty repository and run again")
+            raise HubError(
+                f"{repo} has no commit on main", fix="make a first commit on main, or publish under another name"
+            )
         return Head(info.sha, bool(info.private), info.id)
 
     def tree(self, kind: Kind, repo: str, revision: str) -> dict[str, RemoteFile]:
@@ -132,10 +146,13 @@ class Hub:
                 if isinstance(entry, RepoFile)
             }
 
-    def tags(self, kind: Kind, repo: str) -> dict[str, str]:
-        """Return commits by tag."""
+    def commit_of(self, kind: Kind, repo: str, tag: str) -> str | None:
+        """Return the commit that a tag names, or None when there is no such tag."""
         with self._door(repo):
-            return {ref.name: ref.target_commit for ref in self._api.list_repo_refs(repo, repo_type=kind).tags}
+            if all(ref.name != tag for ref in self._api.list_repo_refs(repo, repo_type=kind).tags):
+                return None
+            # Not the ref's own target, which for an annotated tag is the tag's object.
+            return self._api.repo_info(repo, repo_type=kind, revision=tag).sha
 
     def create(self, kind: Kind, repo: str, *, sdk: str | None = None) -> None:
         """Create a private repository.
@@ -160,11 +177,11 @@ class Hub:
         Raises:
             BundleChanged: what was read has another sha256; nothing refers to it.
         """
-        additions = [
-            CommitOperationAdd(path, data if isinstance(data, bytes) else str(data))
-            for path, (data, _) in files.items()
-        ]
         with self._door(repo):
+            additions = [
+                CommitOperationAdd(path, data if isinstance(data, bytes) else str(data))
+                for path, (data, _) in files.items()
+            ]
             # Without rules of its own, the call would leave out what a .gitignore in the repository names.
             self._api.preupload_lfs_files(repo, additions, repo_type=kind, free_memory=False, gitignore_content="")
         for addition in additions:
@@ -241,7 +258,7 @@ class Hub:
             body = {"content": card, "repoType": kind}
             answer = get_session().post(f"{self.endpoint}/api/validate-yaml", json=body, headers=self._headers())
             if answer.status_code == 400:
-                said = "; ".join(problem["message"] for problem in answer.json()["errors"])
+                said = "; ".join(str(problem.get("message")) for problem in answer.json().get("errors", []))
                 raise HubError(
                     f"the card of {repo}: the Hub refuses its metadata: {said}", fix="correct it in release.yaml"
                 )
@@ -266,6 +283,11 @@ class Hub:
         """Translate the client's exceptions into ours."""
         try:
             yield
+        except OIDCError as error:
+            raise HubDenied(
+                f"no token can be had for {os.environ.get('HF_OIDC_RESOURCE')}: {_redacted(str(error))}",
+                fix="unset HF_OIDC_RESOURCE outside a workflow that may ask for one",
+            ) from error
         except OfflineModeIsEnabled as error:
             raise HubUnavailable(f"{what}: the client is in offline mode", fix="unset HF_HUB_OFFLINE") from error
         except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:

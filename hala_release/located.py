@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -78,13 +78,18 @@ class Document:
                     self._note(value, (*location, index), problems)
 
 
-def explain(error: ValidationError, document: Document, kinds: Mapping[str, type[BaseModel]]) -> list[str]:
-    """Return one sentence per problem, each with its line, in the order of the lines.
+class Models(NamedTuple):
+    """The models of a document, by where they stand in it."""
 
-    Args:
-        kinds: the models of a tagged union by tag. Pydantic puts tags into locations, the file has no such level; so
-            it is with tags in `<>`.
-    """
+    kinds: Mapping[str, type[BaseModel]]
+    """Items of lists, by their tag. Pydantic puts tags into locations, where the file has no such level; tags in `<>`
+    are of the same kind."""
+    parts: Mapping[str, type[BaseModel]]
+    """Everything else by the key that holds it; the whole document by the empty text."""
+
+
+def explain(error: ValidationError, document: Document, models: Models) -> list[str]:
+    """Return one sentence per problem, each with its line, in the order of the lines."""
     found = []
     problems = error.errors()
     for problem in problems:
@@ -92,9 +97,9 @@ def explain(error: ValidationError, document: Document, kinds: Mapping[str, type
             other["loc"][:-1][: len(problem["loc"])] == problem["loc"] for other in problems
         ):
             continue  # pydantic counts only the sound items; those that are wrong are reported themselves
-        location = tuple(step for index, step in enumerate(problem["loc"]) if not _is_tag(problem, index, kinds))
+        location = tuple(step for index, step in enumerate(problem["loc"]) if not _is_tag(problem, index, models.kinds))
         line = document.line(location)
-        found.append((line, f"line {line}: {_sentence(problem, location, _keys(problem, kinds))}"))
+        found.append((line, f"line {line}: {_sentence(problem, location, models)}"))
     return [sentence for _, sentence in sorted(found)]
 
 
@@ -105,25 +110,39 @@ def _is_tag(problem: ErrorDetails, index: int, kinds: Mapping[str, type[BaseMode
     return str(step).startswith("<") or (step in kinds and after_number)
 
 
-def _keys(problem: ErrorDetails, kinds: Mapping[str, type[BaseModel]]) -> Iterable[str]:
-    tag = next((step for index, step in enumerate(problem["loc"]) if _is_tag(problem, index, kinds)), None)
-    tag = tag if tag in kinds else None
-    models = [kinds[str(tag)]] if tag is not None else list(kinds.values())
-    return [key for model in models for key in model.model_fields]
+def _keys(problem: ErrorDetails, location: Location, models: Models) -> Iterable[str]:
+    """Return the keys that are allowed where an unknown one stands, as far as the model there is known."""
+    holder = location[-2] if len(location) > 1 else ""
+    if isinstance(holder, int):
+        tag = next(str(step) for index, step in enumerate(problem["loc"]) if _is_tag(problem, index, models.kinds))
+        return models.kinds[tag].model_fields
+    return models.parts[holder].model_fields if holder in models.parts else ()
 
 
-def _sentence(problem: ErrorDetails, location: Location, keys: Iterable[str]) -> str:
+def _sentence(problem: ErrorDetails, location: Location, models: Models) -> str:
     path = ".".join(str(step) for step in location) or "the file"
     match problem["type"]:
         case "missing":
             return f"{path}: missing"
         case "extra_forbidden":
-            close = difflib.get_close_matches(str(location[-1]), keys, n=1)
+            close = difflib.get_close_matches(str(location[-1]), _keys(problem, location, models), n=1)
             return f"{path}: unknown key" + (f"; did you mean `{close[0]}`?" if close else "")
         case "string_type" if not isinstance(problem["input"], (dict, list)):
             return f"{path}: YAML reads {problem['input']!r}, which is not text; put it in quotes"
         case "value_error":
             return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
+        case "union_tag_invalid":
+            given = str(problem["ctx"]["tag"])
+            allowed = [tag.strip().strip("'") for tag in str(problem["ctx"]["expected_tags"]).split(",")]
+            close = difflib.get_close_matches(given, allowed, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else f"; write one of {', '.join(allowed)}"
+            return f"{path}: unknown kind {given!r}{hint}"
+        case "union_tag_not_found":
+            return f"{path}: `kind` is missing"
+        case "too_short":
+            return f"{path}: has to name at least one"
+        case "tuple_type":
+            return f"{path}: has to be a list"
         case "model_type" | "model_attributes_type":
             return f"{path}: has to hold `key: value` lines"
         case _:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hala_release.errors import TagTaken
-from hala_release.hub import Head, Hub
+from hala_release.hub import Head, Hub, RemoteFile
 from hala_release.manifest import Kind, Record
 from hala_release.release import Release
 from hala_release.wanted import Change, Wanted
@@ -27,7 +27,9 @@ class RepoPlan(Record):
     changes: tuple[Change, ...]
     tag: str
     needs_tag: bool
-    """Whether the tag is yet to be made; where it exists it names exactly this release."""
+    """Whether the tag is yet to be made; where it exists it names exactly what was sealed."""
+    card_differs: bool = False
+    """Whether the card would read otherwise than the tagged one; only a new version can publish it."""
     visibility: Literal["show", "hide"] | None = None
     """How others' view of it changes: hidden before anything is sent, shown once the release is tagged."""
 
@@ -91,25 +93,27 @@ def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
 
 
 def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> RepoPlan:
-    tagged = head is not None and release.tag in hub.tags(want.kind, want.repo)
+    tagged = hub.commit_of(want.kind, want.repo, release.tag) if head else None
+    at = hub.tree(want.kind, want.repo, tagged or head.commit) if head else {}
     if tagged:
-        _tag_is_ours(release, want, hub)
-    changes = () if tagged else want.changes(hub.tree(want.kind, want.repo, head.commit) if head else {})
+        _tag_is_ours(release, want, at)
+    changes = want.changes(at)
     return RepoPlan(
         kind=want.kind,
         repo=want.repo,
         url=hub.url(want.kind, want.repo),
         create=head is None,
         parent=head.commit if head else None,
-        changes=changes,
+        changes=() if tagged else changes,
         tag=release.tag,
         needs_tag=not tagged,
+        card_differs=bool(tagged and changes),
         visibility=_visibility(release, head),
     )
 
 
-def _tag_is_ours(release: Release, want: Wanted, hub: Hub) -> None:
-    if changes := want.changes(hub.tree(want.kind, want.repo, release.tag)):
+def _tag_is_ours(release: Release, want: Wanted, tagged: dict[str, RemoteFile]) -> None:
+    if changes := want.payload_changes(tagged):
         raise TagTaken(
             f"{want.repo} has the tag {release.tag} already, with other content: {len(changes)} files differ, "
             f"the first is {changes[0].path}",

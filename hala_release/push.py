@@ -79,7 +79,7 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     """
     by_repo = {(want.kind, want.repo): want for want in wanted}
     works = [_Work(repo, by_repo[repo.kind, repo.repo]) for repo in plan.repos if not repo.is_nothing]
-    hub.user()
+    talk(f"publishing as {hub.user()}")
     for work in works:
         talk(f"reading {work.want.bundle.root}")
         work.want.bundle.verify()
@@ -87,6 +87,8 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         _card_is_accepted(work, hub)
     names = [(work.plan.kind, work.plan.repo) for work in works]
     before = hub.received_bytes(names)
+    for work in works:
+        _is_as_planned(work, hub)
     for work in works:
         _open(work, hub, talk)
     for work in works:
@@ -98,8 +100,8 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         _commit(work, hub, f"Release {plan.release} {plan.version}", talk)
     for work in works:
         _verify(work, hub, talk)
-    after = hub.received_bytes(names)
     done = [_tag(work, plan, hub, receipts, talk) for work in works]
+    after = hub.received_bytes(names)
     for work in works:
         if work.plan.visibility == "show":
             _show_or_hide(work, hub, talk)
@@ -115,22 +117,35 @@ def _card_is_accepted(work: _Work, hub: Hub) -> None:
         hub.validate_card(work.plan.kind, work.plan.repo, work.want.card.decode())
 
 
-def _open(work: _Work, hub: Hub, talk: Talk) -> None:
-    """Create the repository, or see that it is where the plan saw it, before any byte is sent."""
+def _is_as_planned(work: _Work, hub: Hub) -> None:
+    """See that the repository is where the plan saw it, and that the token may write, before anything is made."""
+    if work.plan.parent is None:
+        return
     kind, repo = work.plan.kind, work.plan.repo
-    if work.plan.create:
-        talk(f"creating {kind} {repo}, private for now")
-        facts = work.want.bundle.manifest.facts
-        hub.create(kind, repo, sdk=facts.sdk if isinstance(facts, SpaceFacts) else None)
+    hub.may_write(kind, repo)
     head = hub.head(kind, repo)
-    if head is None or (work.plan.parent is not None and head.commit != work.plan.parent):
-        raise HubMoved(
-            f"{repo} changed since the plan: from {work.plan.parent} to {head.commit if head else 'nothing'}",
-            fix="run `hala-release plan` to see what is new, then push",
-        )
+    if head is None or head.commit != work.plan.parent:
+        where = f"it was at {work.plan.parent}, it is at {head.commit}" if head else "it is gone"
+        raise HubMoved(f"{repo} changed since the plan: {where}", fix=_FIX_MOVED)
     work.parent = work.commit = head.commit
     if not work.plan.needs_tag:  # main may have moved on since; what was tagged is the release
-        work.commit = hub.tags(kind, repo).get(work.plan.tag, head.commit)
+        work.commit = hub.commit_of(kind, repo, work.plan.tag) or head.commit
+
+
+def _open(work: _Work, hub: Hub, talk: Talk) -> None:
+    if not work.plan.create:
+        return
+    kind, repo = work.plan.kind, work.plan.repo
+    talk(f"creating {kind} {repo}, private for now")
+    facts = work.want.bundle.manifest.facts
+    hub.create(kind, repo, sdk=facts.sdk if isinstance(facts, SpaceFacts) else None)
+    head = hub.head(kind, repo)
+    if head is None:
+        raise HubMoved(f"{repo} was created, and is gone again", fix=_FIX_MOVED)
+    work.parent = work.commit = head.commit
+
+
+_FIX_MOVED = "run `hala-release plan` to see what is new, then push"
 
 
 def _stage(work: _Work, hub: Hub, talk: Talk) -> None:
@@ -160,7 +175,8 @@ def _commit(work: _Work, hub: Hub, title: str, talk: Talk) -> None:
 
 def _verify(work: _Work, hub: Hub, talk: Talk) -> None:
     talk(f"verifying {work.plan.repo} on the Hub")
-    if wrong := work.want.changes(hub.tree(work.plan.kind, work.plan.repo, work.commit)):
+    tree = hub.tree(work.plan.kind, work.plan.repo, work.commit)
+    if wrong := work.want.changes(tree) if work.plan.needs_tag else work.want.payload_changes(tree):
         raise HubError(
             f"{work.plan.repo} at {work.commit} does not hold what was sent: {len(wrong)} files differ, "
             f"the first is {wrong[0].path}; nothing was tagged",
@@ -175,7 +191,7 @@ def _tag(work: _Work, plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> Recei
         try:
             hub.tag(kind, repo, tag, work.commit)
         except HubError as error:
-            match hub.tags(kind, repo).get(tag):
+            match hub.commit_of(kind, repo, tag):
                 case work.commit:
                     pass  # the Hub had done it before it failed, or another push of this release did
                 case None:
@@ -201,9 +217,8 @@ def _tag(work: _Work, plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> Recei
 
 
 def _show_or_hide(work: _Work, hub: Hub, talk: Talk) -> None:
-    if work.plan.visibility:
-        talk(f"making {work.plan.repo} {'public' if work.plan.visibility == 'show' else 'private'}")
-        hub.set_private(work.plan.kind, work.plan.repo, private=work.plan.visibility == "hide")
+    talk(f"making {work.plan.repo} {'public' if work.plan.visibility == 'show' else 'private'}")
+    hub.set_private(work.plan.kind, work.plan.repo, private=work.plan.visibility == "hide")
 
 
 def _collect(plan: CollectionPlan, hub: Hub, talk: Talk) -> None:

@@ -64,6 +64,7 @@ def _several(value: object) -> object:
 HubName = Annotated[str, AfterValidator(_hub_name)]
 HubRepo = Annotated[str, AfterValidator(_hub_repo)]
 HubId = Annotated[str, AfterValidator(_hub_id)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several, json_schema_input_type=str | list[str])]
 HubIds = Annotated[
     tuple[HubId, ...], Field(min_length=1), BeforeValidator(_several, json_schema_input_type=HubId | list[HubId])
 ]
@@ -107,9 +108,9 @@ class _Artifact(Record):
     """The same in Arabic; set right to left."""
     license: License | None = None
     """Where it differs from the release's."""
-    language: tuple[str, ...] = ()
+    language: Texts = ()
     """ISO 639 codes; the release's where absent."""
-    tags: tuple[str, ...] = ()
+    tags: Texts = ()
     """Further tags for search on the Hub."""
 
     def bundle_under(self, root: Path) -> Path:
@@ -121,7 +122,7 @@ class DatasetArtifact(_Artifact):
     """A dataset repository."""
 
     kind: Literal["dataset"]
-    task_categories: tuple[str, ...] = ()
+    task_categories: Texts = ()
     """Task ids of the Hub, for example `translation`."""
     sources: tuple[HubId, ...] = ()
     """Datasets on the Hub that this one was made from."""
@@ -156,7 +157,7 @@ class SpaceArtifact(_Artifact):
 
 
 Artifact = DatasetArtifact | ModelArtifact | SpaceArtifact
-KINDS: dict[str, type[Record]] = {"dataset": DatasetArtifact, "model": ModelArtifact, "space": SpaceArtifact}
+KINDS: dict[str, type[BaseModel]] = {"dataset": DatasetArtifact, "model": ModelArtifact, "space": SpaceArtifact}
 
 
 class Collection(Record):
@@ -185,7 +186,7 @@ class Release(Record):
     """Semantic version; repositories are tagged `v` + version."""
     license: License
     """A license id of the Hub, a list of them, or `{id: other, name, link}`."""
-    language: tuple[str, ...] = ()
+    language: Texts = ()
     """ISO 639 codes of the family's languages."""
     citation: str = ""
     """BibTeX for the cards."""
@@ -221,6 +222,11 @@ class Release(Record):
         return repo if "/" in repo else f"{self.namespace}/{repo}"
 
 
+_MODELS = located.Models(
+    kinds=KINDS, parts={"": Release, "license": NamedLicense, "collection": Collection, "gates": Gates}
+)
+
+
 def load(path: Path) -> Release:
     """Read a release file.
 
@@ -240,8 +246,7 @@ def load(path: Path) -> Release:
     try:
         return Release.model_validate(document.data)
     except ValidationError as error:
-        kinds: dict[str, type[BaseModel]] = {**KINDS, "release": Release}
-        raise _not_a_release(path, located.explain(error, document, kinds)) from error
+        raise _not_a_release(path, located.explain(error, document, _MODELS)) from error
 
 
 def json_schema() -> dict[str, Any]:

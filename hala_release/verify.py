@@ -24,11 +24,21 @@ def _repository(release: Release, want: Wanted, hub: Hub) -> Iterator[Finding]:
         yield _error(
             want.repo, f"it is {'private' if head.private else 'public'}, the release says {release.visibility}"
         )
-    if release.tag not in hub.tags(want.kind, want.repo):
+    tagged = hub.commit_of(want.kind, want.repo, release.tag)
+    if tagged is None:
         yield _error(want.repo, f"it has no tag {release.tag}")
         return
-    for change in want.changes(hub.tree(want.kind, want.repo, release.tag)):
-        yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}")
+    at = hub.tree(want.kind, want.repo, tagged)
+    sealed = want.payload_changes(at)
+    for change in sealed:
+        yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}", _FIX_TAGGED)
+    if len(want.changes(at)) > len(sealed):
+        yield Finding(
+            level="warning",
+            where=want.repo,
+            message=f"the card at {release.tag} reads otherwise than it would be rendered now",
+            fix="nothing, or raise `version` and push",
+        )
 
 
 def _difference(change: Change) -> str:
@@ -37,7 +47,9 @@ def _difference(change: Change) -> str:
     return "not part of the release, but there" if change.after is None else "other bytes than were sealed"
 
 
-def _error(where: str, message: str) -> Finding:
-    return Finding(
-        level="error", where=where, message=message, fix="run `hala-release push`, which ends what is unfinished"
-    )
+_FIX_UNFINISHED = "run `hala-release push`, which ends what is unfinished"
+_FIX_TAGGED = "raise `version` and push; tags never move"
+
+
+def _error(where: str, message: str, fix: str = _FIX_UNFINISHED) -> Finding:
+    return Finding(level="error", where=where, message=message, fix=fix)

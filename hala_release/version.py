@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _SEMVER = re.compile(
     r"(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)"
@@ -19,7 +19,13 @@ def _semver(text: str) -> str:
     return text
 
 
-Version = Annotated[str, AfterValidator(_semver)]
+def _not_a_number(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError(f"{value} is a number to YAML, and not a semantic version; write all three parts, like 1.0.0")  # noqa: TRY004
+    return value
+
+
+Version = Annotated[str, BeforeValidator(_not_a_number, json_schema_input_type=str), AfterValidator(_semver)]
 """MAJOR.MINOR.PATCH with an optional pre-release (https://semver.org); build metadata is no part of a tag."""
 
 

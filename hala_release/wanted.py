@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hala_release import card
 from hala_release.bundle import Bundle
 from hala_release.disk import git_blob_id
-from hala_release.hub import RemoteFile
 from hala_release.manifest import FileEntry, Record
 from hala_release.release import Artifact, Release
+
+if TYPE_CHECKING:
+    from hala_release.hub import RemoteFile
 
 HUB_OWNED = {".gitattributes"}
 """Files that the Hub writes itself and a release leaves alone."""
@@ -40,9 +43,34 @@ class Wanted:
         self.entries = {entry.path: entry for entry in bundle.manifest.files}
         self.entries[card.NAME] = FileEntry(path=card.NAME, size=len(self.card), sha256=digest)
 
+    @property
+    def page(self) -> str:
+        """Path of the repository's page on the Hub: datasets and models may share a name."""
+        return self.repo if self.kind == "model" else f"{self.kind}s/{self.repo}"
+
+    @classmethod
+    def open(cls, artifact: Artifact, release: Release, root: Path, *, rehash: bool = False) -> Wanted:
+        """Open an artifact's bundle, see that it is what was sealed, and render its card.
+
+        Args:
+            root: the directory that the release's paths start from.
+            rehash: read every payload file again, also those that did not change since they were last read.
+
+        Raises:
+            ContractError: the bundle is missing, unfinished, or not what was sealed.
+            ConfigError: it is of another kind than the artifact.
+        """
+        bundle = Bundle.open(artifact.bundle_under(root))
+        bundle.verify(rehash=rehash)
+        return cls(artifact, bundle, release)
+
     def source(self, path: str) -> Path | bytes:
         """Return a file's bytes, or the file on disk that has them."""
         return self.card if path == card.NAME else self.bundle.files / path
+
+    def payload_changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
+        """Return the same without the card, whose words may change when nothing was sealed anew."""
+        return tuple(change for change in self.changes(tree) if change.path != card.NAME or self.kind == "space")
 
     def changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
         """Return what has to change for `tree` to hold exactly this."""
@@ -64,18 +92,5 @@ class Wanted:
 
 
 def wanted(release: Release, root: Path) -> tuple[Wanted, ...]:
-    """Open every bundle of a release, see that it is what was sealed, and render its card, in order of publication.
-
-    Args:
-        root: the directory that the release's paths start from.
-
-    Raises:
-        ContractError: a bundle is missing, unfinished, or not what was sealed.
-        ConfigError: a bundle is of another kind than its artifact.
-    """
-    wants = []
-    for artifact in release.in_order:
-        bundle = Bundle.open(artifact.bundle_under(root))
-        bundle.verify()
-        wants.append(Wanted(artifact, bundle, release))
-    return tuple(wants)
+    """Open every bundle of a release, in the order of publication; see `Wanted.open`."""
+    return tuple(Wanted.open(artifact, release, root) for artifact in release.in_order)

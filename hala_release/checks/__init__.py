@@ -6,7 +6,7 @@ bundle becomes a finding too, so that all problems show at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
 from hala_release.finding import Finding
 from hala_release.release import Artifact, Gates, Release
+from hala_release.wanted import Wanted
 
 
 class Subject(NamedTuple):
@@ -41,23 +42,30 @@ def run(release: Release, root: Path, *, rehash: bool = False) -> list[Finding]:
         root: the directory that the release's paths start from.
         rehash: read every payload file again, also those that did not change since they were last read.
     """
-    from hala_release import card
+    found: list[Finding] = []
+    for artifact in release.in_order:
+        try:
+            want = Wanted.open(artifact, release, root, rehash=rehash)
+        except (ContractError, ConfigError) as error:
+            found.append(Finding(level="error", where=artifact.repo, message=str(error), fix=error.fix))
+        else:
+            found += findings(release, [want], root)
+    return sorted(found, key=lambda finding: finding.level)
+
+
+def findings(release: Release, wanted: Sequence[Wanted], root: Path) -> list[Finding]:
+    """Return the findings on artifacts whose bundles are sound, errors first."""
     from hala_release.checks import dataset, model, terms
 
     by_kind: dict[str, tuple[Check, ...]] = {"dataset": dataset.CHECKS, "model": model.CHECKS, "space": ()}
-    findings: list[Finding] = []
-    for artifact in release.in_order:
-        try:
-            bundle = Bundle.open(artifact.bundle_under(root))
-            bundle.verify(rehash=rehash)
-            card.render(artifact, bundle, release)
-        except (ContractError, ConfigError) as error:
-            findings.append(Finding(level="error", where=artifact.repo, message=str(error), fix=error.fix))
-            continue
-        subject = Subject(release, artifact, bundle, root)
-        for check in (*terms.CHECKS, *by_kind[artifact.kind]):
-            findings += check(subject)
-    return sorted(findings, key=lambda finding: finding.level)
+    subjects = [Subject(release, want.artifact, want.bundle, root) for want in wanted]
+    found = [
+        finding
+        for subject in subjects
+        for check in (*terms.CHECKS, *by_kind[subject.artifact.kind])
+        for finding in check(subject)
+    ]
+    return sorted(found, key=lambda finding: finding.level)
 
 
 def stopping(findings: list[Finding], gates: Gates) -> list[Finding]:

@@ -52,11 +52,11 @@ def columns_have_types(subject: Subject) -> Iterator[Finding]:
 
 
 def _types(feature: object) -> Iterator[object]:
-    """Yield every scalar below a feature in its YAML form; the names of types are among them."""
+    """Yield the types that a feature is made of, from its YAML form."""
     match feature:
         case dict():
             for key, value in feature.items():
-                if key != "name":
+                if key in {"dtype", "list", "large_list", "sequence", "struct"}:
                     yield from _types(value)
         case list():
             for value in feature:

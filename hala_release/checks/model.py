@@ -47,6 +47,19 @@ def a_chat_model_has_a_template(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def a_model_does_what_its_task_says(subject: Subject) -> Iterator[Finding]:
+    """Search and widgets of the Hub go by the task; an encoder that is said to generate fails there."""
+    match subject.artifact, subject.bundle.manifest.facts:
+        case ModelArtifact(pipeline_tag="text-generation"), ModelFacts(architecture=architecture):
+            if not architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
+                yield Finding(
+                    level="warning",
+                    where=subject.artifact.repo,
+                    message=f"its task is text-generation, its architecture is {architecture}",
+                    fix="set `pipeline_tag` of this artifact in release.yaml",
+                )
+
+
 def results_are_there(subject: Subject) -> Iterator[Finding]:
     """A result file that is named and missing would leave its numbers out."""
     match subject.artifact:
@@ -72,5 +85,6 @@ CHECKS: tuple[Check, ...] = (
     a_model_brings_its_tokenizer,
     a_model_says_how_to_generate,
     a_chat_model_has_a_template,
+    a_model_does_what_its_task_says,
     results_are_there,
 )

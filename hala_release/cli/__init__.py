@@ -52,12 +52,14 @@ def main() -> None:
         else:
             error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; the same command goes on from here", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        asked = isinstance(stop, click.Abort) and not isinstance(stop.__cause__, KeyboardInterrupt)
+        click.echo("nothing was done" if asked else "stopped; run the same command to go on", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away, as with `| head`
         sys.exit(0)
     except OSError as error:
-        show_error(HalaError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
+        message = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+        show_error(HalaError(message, fix="see to its permissions or to the room on the disk, and run it again"))
         sys.exit(1)

@@ -17,7 +17,9 @@ def command() -> None:
 
 @command.command()
 @release_argument
-@click.option("--out", type=click.Path(path_type=Path), help="Write REPO/README.md files here instead of printing.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write README.md files here, by page, instead of printing."
+)
 @output_options
 def render(release: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
     """Render every card of the release, as push would publish it."""
@@ -26,11 +28,11 @@ def render(release: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
     from hala_release.wanted import wanted
 
     loaded = load(release)
-    cards = {want.repo: want.card.decode() for want in wanted(loaded, release.parent)}
+    cards = {want.page: want.card.decode() for want in wanted(loaded, release.parent)}
     if out:
-        for repo, text in cards.items():
-            path = out / repo / "README.md"
+        for page, text in cards.items():
+            path = out / page / "README.md"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, text.encode())
-    lines = [f"wrote {out / repo / 'README.md'}" for repo in cards] if out else cards.values()
+    lines = [f"wrote {out / page / 'README.md'}" for page in cards] if out else cards.values()
     Output(as_json=as_json, quiet=quiet).show(cards, lines)

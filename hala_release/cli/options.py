@@ -38,8 +38,8 @@ def hub_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
-def connect(hub: str | None) -> Hub:
-    """Return the Hub that the user means."""
+def connect(hub: str | None, *, quiet: bool) -> Hub:
+    """Return the Hub that the user means; unless `quiet`, its client draws progress on a terminal."""
     token = None
     if hub == LOCAL:
         from hala_release.localhub import daemon
@@ -54,7 +54,7 @@ def connect(hub: str | None) -> Hub:
         )
     from hala_release.hub import Hub
 
-    return Hub(hub, token, progress=sys.stderr.isatty())
+    return Hub(hub.rstrip("/") if hub else None, token, progress=sys.stderr.isatty() and not quiet)
 
 
 def _never_through_a_proxy(host: str) -> None:

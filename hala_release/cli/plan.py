@@ -30,12 +30,15 @@ def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
     from hala_release.wanted import wanted
 
     loaded = load(release)
-    plan = make(loaded, wanted(loaded, release.parent), connect(hub))
+    plan = make(loaded, wanted(loaded, release.parent), connect(hub, quiet=quiet))
     Output(as_json=as_json, quiet=quiet).show(plan.model_dump(mode="json", by_alias=True), plan_lines(plan))
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """Return a plan as a reader sees it."""
+    for repo in plan.repos:
+        if repo.card_differs:
+            yield f"note: the card of {repo.repo} would read otherwise now; raise `version` to publish it"
     if plan.is_nothing:
         yield f"{plan.release} {plan.version} is published on {plan.endpoint}; nothing to do"
         return

@@ -38,12 +38,12 @@ def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: boo
     output = Output(as_json=as_json, quiet=quiet)
     loaded = load(release)
     wants = wanted(loaded, release.parent)
-    findings = checks.run(loaded, release.parent)
+    findings = checks.findings(loaded, wants, release.parent)
     if checks.stopping(findings, loaded.gates):
         raise CheckFailed("the release does not pass its checks", findings=findings, fix="mend what is listed above")
     for line in finding_lines(findings):
         output.talk(line)
-    target = connect(hub)
+    target = connect(hub, quiet=quiet)
     made = plan.make(loaded, wants, target)
     if made.is_nothing:
         output.show({"receipts": [], "sent_bytes": 0}, plan_lines(made))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hala_release.cli.options import connect, hub_option, release_argument
-from hala_release.cli.output import Output, output_options
+from hala_release.cli.output import Output, finding_lines, output_options
 from hala_release.units import count
 
 
@@ -27,15 +27,19 @@ def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
 
     loaded = load(release)
     wants = wanted(loaded, release.parent)
-    target = connect(hub)
-    if findings := verify(loaded, wants, target):
+    target = connect(hub, quiet=quiet)
+    output = Output(as_json=as_json, quiet=quiet)
+    findings = verify(loaded, wants, target)
+    if any(finding.level == "error" for finding in findings):
         raise CheckFailed(
             f"{loaded.name} {loaded.version} on {target.endpoint} is not the release",
             findings=findings,
-            fix="run `hala-release plan` to see what a push would mend",
+            fix="mend what is listed above",
         )
+    for line in finding_lines(findings):
+        output.talk(line)
     files = sum(len(want.entries) for want in wants)
-    Output(as_json=as_json, quiet=quiet).show(
+    output.show(
         {"repositories": [want.repo for want in wants], "files": files, "tag": loaded.tag},
         [
             f"{loaded.name} {loaded.version} on {target.endpoint}: "

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import hmac
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -85,18 +88,27 @@ def stop(root: Path) -> bool:
 
 
 def status(root: Path) -> Running | None:
-    """The server of a root, None if it does not run; the answer comes from the server itself, not from a file."""
+    """The server of a root, None if it does not run; the answer comes from the server itself, not from a file.
+
+    Whoever listens on the port has to prove that it can read the root's token, before the token is sent there.
+    """
     root = root.resolve()
     try:
-        store_id = (root / MARKER).read_text().strip()
         token = (root / "token").read_text().strip()
         port = int(json.loads((root / ADDRESS).read_text())["port"])
     except FileNotFoundError:
         return None
-    health = _health(port)
-    if health.get("id") != store_id or health.get("root") != str(root):
+    nonce = secrets.token_hex(16)
+    health = _health(port, nonce)
+    pid = health.get("pid")
+    if not isinstance(pid, int) or not hmac.compare_digest(str(health.get("proof")), proof(token, nonce, pid)):
         return None
-    return Running(f"http://{HOST}:{port}", token, int(health["pid"]), root)
+    return Running(f"http://{HOST}:{port}", token, pid, root)
+
+
+def proof(token: str, nonce: str, pid: int) -> str:
+    """What only a server that knows the token can answer to a number that was never used before."""
+    return hmac.new(token.encode(), f"{nonce}:{pid}".encode(), hashlib.sha256).hexdigest()
 
 
 def reset(root: Path) -> None:
@@ -128,12 +140,12 @@ def _reap() -> None:
             del _children[pid]
 
 
-def _health(port: int) -> dict[str, Any]:
-    """What the program on a port says of itself; nothing, if it is not ours."""
+def _health(port: int, nonce: str) -> dict[str, Any]:
+    """What the program on a port says of itself; nothing, if it is no Hub."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", "/_local/health")
+            connection.request("GET", f"/_local/health?nonce={nonce}")
             answer = json.loads(connection.getresponse().read(1 << 16))
         except (OSError, http.client.HTTPException, ValueError):
             return {}

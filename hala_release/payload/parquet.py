@@ -23,8 +23,10 @@ from hala_release.manifest import ConfigFacts, DatasetFacts, SplitFacts
 
 _CONFIG = re.compile(r"\w[\w .+-]*")
 """What stands in the card as it is: in a glob, and between quotes in a line of code."""
-_SPLIT = re.compile(r"\w+(?:\.\w+)*")
-"""As `datasets` allows it (NamedSplit)."""
+_SPLIT = re.compile(r"(?!all$)\w+(?:\.\w+)*")
+"""As `datasets` allows it (NamedSplit); `all` is its word for every split."""
+_PART = re.compile(r"[\w.+-]+")
+"""A file name that stands in the card as it is; brackets would make it a pattern."""
 USUAL_SPLITS = {"train", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
 """Names by which a lone file, or a folder, is a split, as `datasets` reads them."""
 _FILE = re.compile(r"(?P<split>\w+(?:\.\w+)*?)(?:-(?P<index>\d{5,})-of-(?P<count>\d{5,}))?$")
@@ -51,10 +53,10 @@ def place_of(path: str, suffix: str = ".parquet") -> Place:
         )
     if len(folders) == 1 and folders[0] in USUAL_SPLITS:
         folders = ["default", *folders]
-    if len(folders) == 2 and _SPLIT.fullmatch(folders[1]):
+    if len(folders) == 2 and _SPLIT.fullmatch(folders[1]) and _PART.fullmatch(name):
         return Place(folders[0], folders[1], None, None)
     match = _FILE.fullmatch(name)
-    if match is None or len(folders) > 1:
+    if match is None or len(folders) > 1 or match["split"] == "all":
         raise PayloadInvalid(
             f"{path}: cannot tell its split",
             fix="name data files SPLIT or SPLIT-00000-of-00001, in `data/` or in a folder per configuration",
@@ -91,43 +93,62 @@ def features_of(schema: pa.Schema) -> tuple[dict[str, Any], ...]:
 
 
 def _config_facts(files: Path, config: str, splits: dict[str, list[tuple[Place, str]]]) -> ConfigFacts:
-    reference: pa.Schema | None = None
-    reference_path = ""
+    (first, *_), *_ = splits.values()
+    reference = _Shard.read(files, first[1])
     found = []
-    for split, shards in sorted(splits.items()):
-        _every_shard_is_there(split, shards)
-        rows = size = 0
-        for _, path in shards:
-            footer = _footer(files / path, path)
-            schema = footer.schema.to_arrow_schema()
-            if reference is None:
-                reference, reference_path = schema, path
-            elif not schema.equals(reference, check_metadata=False):
-                raise PayloadInvalid(
-                    f"{path} has another schema than {reference_path}:\n{_difference(reference, schema)}",
-                    fix="write all shards of a configuration with one schema, or put this one in a folder of its own",
-                )
-            rows += footer.num_rows
-            size += sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+    for split, placed in sorted(splits.items()):
+        _every_shard_is_there(split, placed)
+        shards = [_Shard.read(files, path) for _, path in placed]
+        for shard in shards:
+            _agree(reference, shard)
         found.append(
             SplitFacts(
                 name=split,
-                rows=rows,
-                bytes=size,
-                download_bytes=sum((files / path).stat().st_size for _, path in shards),
-                files=tuple(path for _, path in shards),
+                rows=sum(shard.rows for shard in shards),
+                bytes=sum(shard.bytes for shard in shards),
+                download_bytes=sum((files / shard.path).stat().st_size for shard in shards),
+                files=tuple(shard.path for shard in shards),
             )
         )
-    assert reference is not None  # noqa: S101 (every configuration has a shard)
-    if len(set(reference.names)) != len(reference.names):
-        raise PayloadInvalid(f"{reference_path} has two columns of one name", fix="rename one, and write it again")
-    try:
-        features = features_of(reference)
-    except ValueError as error:
+    return ConfigFacts(name=config, features=reference.features, splits=tuple(found))
+
+
+class _Shard(NamedTuple):
+    """What the footer of one file says."""
+
+    path: str
+    schema: pa.Schema
+    features: tuple[dict[str, Any], ...]
+    rows: int
+    bytes: int
+
+    @classmethod
+    def read(cls, files: Path, path: str) -> _Shard:
+        footer = _footer(files / path, path)
+        schema = footer.schema.to_arrow_schema()
+        if len(set(schema.names)) != len(schema.names):
+            raise PayloadInvalid(f"{path} has two columns of one name", fix="rename one, and write it again")
+        try:
+            features = features_of(schema)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # whatever a hostile schema brings
+            raise PayloadInvalid(
+                f"{path} has a column that `datasets` cannot load: {error}", fix="write it with another type"
+            ) from error
+        size = sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups))
+        return cls(path, schema, features, footer.num_rows, size)
+
+
+def _agree(one: _Shard, other: _Shard) -> None:
+    if not other.schema.equals(one.schema, check_metadata=False):
         raise PayloadInvalid(
-            f"{reference_path} has a column that `datasets` cannot load: {error}", fix="write it with another type"
-        ) from error
-    return ConfigFacts(name=config, features=features, splits=tuple(found))
+            f"{other.path} has another schema than {one.path}:\n{_difference(one.schema, other.schema)}",
+            fix="write all shards of a configuration with one schema, or put this one in a folder of its own",
+        )
+    if other.features != one.features:
+        raise PayloadInvalid(
+            f"{other.path} says otherwise than {one.path} what its columns mean, for example in the names of labels",
+            fix="write all shards with the same features",
+        )
 
 
 def _footer(file: Path, path: str) -> pq.FileMetaData:

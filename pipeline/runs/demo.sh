@@ -6,6 +6,9 @@ cd "$(dirname "$0")/../.."
 release=pipeline/demo/release.yaml
 # Clients keep what they download here, not among your own downloads.
 export HF_HOME="$PWD/.hala/clients" HF_HUB_DISABLE_TELEMETRY=1
+# Nothing of your own account or proxy is meant here.
+unset HF_TOKEN HF_ENDPOINT HF_OIDC_RESOURCE HF_HUB_OFFLINE HF_TOKEN_PATH
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
@@ -53,7 +56,7 @@ cat <<END
   $url/hala-demo/hala-demo-model
 
 Load it from any Python with the libraries of your choice:
-  export HF_ENDPOINT=$url
+  export HF_ENDPOINT=$url HF_TOKEN=\$(.venv/bin/hala-release hub token)
 
   from datasets import load_dataset
   load_dataset("hala-demo/hala-demo-corpus", revision="v1.0.0")

@@ -22,8 +22,8 @@ from tests import factories
 from tests.publish import families
 from tests.publish.families import REPOS, commits, namespace, owner, planned, pushed, refs
 
-SENTENCES = 14
-"""What a push of two new repositories says on stderr: two sentences for each of its seven steps."""
+SENTENCES = 15
+"""What a push of two new repositories says on stderr: who publishes, then two sentences for each of its seven steps."""
 
 DELAYS = (0.0, 0.002, 0.008)
 """Seconds between a sentence and the kill: in the request that follows, or just after it."""
@@ -83,7 +83,7 @@ class Watch:
             if self._hub.head(want.kind, want.repo) is None:
                 if self._before:
                     self.wrong.append(f"{want.repo} is gone")
-            elif self._tag in self._hub.tags(want.kind, want.repo):
+            elif self._hub.commit_of(want.kind, want.repo, self._tag):
                 if change := want.changes(self._hub.tree(want.kind, want.repo, self._tag)):
                     self.wrong.append(f"{want.repo} has the tag on half a release: {change[0].path}")
             elif not self._before:
@@ -134,7 +134,7 @@ def test_a_later_version(tmp_path: Path, embedded: daemon.Running, hub: Hub, ste
     pushed(release, hub)
     old = {kind: refs(owner(embedded), kind, f"{namespace(release)}/{repo}") for kind, repo in REPOS}
     families.second_version(release)
-    number = 1 + ["reading", "sending", "committing", "verifying", "tagging"].index(step) * 2
+    number = 2 + ["reading", "sending", "committing", "verifying", "tagging"].index(step) * 2
     with watching(embedded, release, before=True) as watch:
         said = killed_at(Moment(number, 0.004), release, embedded)
         assert said[-1].startswith(step)

@@ -232,7 +232,9 @@ def test_the_command_renders_what_push_would_publish(tmp_path: Path) -> None:
     cards = json.loads(run.stdout)
     release = load(tmp_path / "release.yaml")
     assert {repo: text.encode() for repo, text in cards.items()} == {
-        release.repo_id(artifact.repo): card.render(artifact, Bundle.open(tmp_path / artifact.bundle), release)
+        f"datasets/{release.namespace}/corpus"
+        if artifact.kind == "dataset"
+        else f"{release.namespace}/model": card.render(artifact, Bundle.open(tmp_path / artifact.bundle), release)
         for artifact in release.artifacts
     }
     factories.hala_release("card", "render", "--out", "cards", cwd=tmp_path)
@@ -245,3 +247,24 @@ def test_the_command_renders_what_push_would_publish(tmp_path: Path) -> None:
 )
 def test_size_categories_are_those_of_the_hub(rows: int, category: str) -> None:
     assert card.size_category(rows) == category
+
+
+def test_a_dataset_and_a_model_of_one_name_both_get_their_card(tmp_path: Path) -> None:
+    factories.family(tmp_path)
+    text = (tmp_path / "release.yaml").read_text(encoding="utf-8").replace("repo: model", "repo: corpus")
+    (tmp_path / "release.yaml").write_text(text, encoding="utf-8")
+    run = factories.hala_release("card", "render", "--out", "cards", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert len(list((tmp_path / "cards").rglob("README.md"))) == 2
+
+
+def test_the_card_of_an_encoder_does_not_offer_to_generate(tmp_path: Path) -> None:
+    raw = factories.write_model(tmp_path / "raw")
+    config = raw / "config.json"
+    config.write_text(config.read_text().replace("Lfm2ForCausalLM", "BertForMaskedLM"))
+    adopt(raw, kind="model", out=tmp_path / "model")
+    artifact = {"kind": "model", "repo": "model", "bundle": "model", "pipeline_tag": "fill-mask"}
+    release = load(factories.write_release(tmp_path / "release.yaml", artifacts=[artifact]))
+    text = card.render(release.artifacts[0], Bundle.open(tmp_path / "model"), release).decode()
+    assert "AutoModel.from_pretrained" in text
+    assert "generate" not in text

@@ -118,6 +118,38 @@ def test_a_stale_address_fools_nobody(root: Path, local_hub: Running) -> None:
     assert not daemon.stop(root)
 
 
+class Impostor(http.server.BaseHTTPRequestHandler):
+    """Says of itself what the real server said, and does not know the token."""
+
+    said: bytes = b""
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.asked.append(str(self.headers))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on stderr."""
+
+
+def test_who_cannot_prove_to_know_the_token_is_not_the_hub(root: Path) -> None:
+    hub = daemon.start(root)
+    Impostor.said = asker(hub)("GET", "/_local/health?nonce=1").body
+    daemon.stop(root)
+    with socketserver.TCPServer(("127.0.0.1", int(hub.url.rpartition(":")[2])), Impostor, False) as impostor:
+        impostor.allow_reuse_address = True
+        impostor.server_bind()
+        impostor.server_activate()
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        assert daemon.status(root) is None
+        assert Impostor.asked
+        assert hub.token not in "".join(Impostor.asked)
+        assert not daemon.stop(root)
+        impostor.shutdown()
+
+
 def test_only_a_hub_is_reset(root: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()

@@ -134,9 +134,9 @@ def test_what_is_depended_on_comes_first_and_tags_come_after_every_verification(
     pushed(family, hub, talk)
     order = [step.split()[0] for step in steps]
     phases = list(dict.fromkeys(order))
-    assert phases == ["reading", "creating", "sending", "committing", "verifying", "tagging", "making"]
+    assert phases == ["publishing", "reading", "creating", "sending", "committing", "verifying", "tagging", "making"]
     assert order == sorted(order, key=phases.index)
-    for phase in phases:
+    for phase in phases[1:]:
         subjects = [step for step in steps if step.startswith(phase)]
         assert ["corpus" in subject for subject in subjects] == [True, False]
 
@@ -282,6 +282,38 @@ def test_a_commit_by_somebody_else_since_the_plan_stops_the_push_before_anything
     assert families.state(embedded, namespace(family)) == before
 
 
+def test_a_model_that_moved_keeps_a_new_dataset_from_being_made(
+    family: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    from hala_release import push
+
+    ns, api = namespace(family), owner(embedded)
+    api.create_repo(f"{ns}/model")
+    made, wants = planned(family, hub)
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="mine.txt", repo_id=f"{ns}/model")
+    with pytest.raises(HubMoved, match=f"{ns}/model changed since the plan"):
+        push.perform(made, wants, hub, receipts=family.parent / "receipts.jsonl")
+    assert not api.repo_exists(f"{ns}/corpus", repo_type="dataset")
+
+
+def test_a_card_that_would_read_otherwise_is_told_and_the_release_stays_published(
+    family: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    pushed(family, hub)
+    before = families.state(embedded, namespace(family))
+    families.artifact(family, "model", summary="Other words.")
+    made, _ = planned(family, hub)
+    assert made.is_nothing
+    assert [repo.repo for repo in made.repos if repo.card_differs] == [f"{namespace(family)}/model"]
+    there = (str(family), "--hub", embedded.url)
+    again = hala_release("push", *there, "--yes", cwd=family.parent, HF_TOKEN=embedded.token)
+    assert (again.returncode, "raise `version` to publish it" in again.stdout) == (0, True), again.stderr
+    verified = hala_release("verify", *there, cwd=family.parent, HF_TOKEN=embedded.token)
+    assert (verified.returncode, "reads otherwise than it would be rendered now" in verified.stderr) == (0, True)
+    assert families.state(embedded, namespace(family)) == before
+    assert not planned(families.edited(family, version="1.0.1"), hub)[0].is_nothing
+
+
 def test_a_commit_by_somebody_else_during_the_push_stops_it_and_nothing_is_tagged(
     family: Path, hub: Hub, embedded: daemon.Running
 ) -> None:
@@ -329,7 +361,7 @@ def test_json_documents_have_the_keys_that_scripts_read(family: Path, embedded: 
     assert isinstance(plan["repos"], list)
     assert {frozenset(repo) for repo in plan["repos"]} == {
         frozenset(
-            {"kind", "repo", "url", "create", "parent", "changes", "tag", "needs_tag", "visibility"},
+            {"kind", "repo", "url", "create", "parent", "changes", "tag", "needs_tag", "card_differs", "visibility"},
         )
     }
     missing = document("verify", *there, rc=4)
@@ -345,7 +377,10 @@ def test_json_documents_have_the_keys_that_scripts_read(family: Path, embedded: 
         "tag": "v1.0.0",
     }
     assert document("check", str(family)) == {"findings": []}
-    assert document("card", "render", str(family)).keys() == {f"{namespace(family)}/{repo}" for _, repo in REPOS}
+    assert document("card", "render", str(family)).keys() == {
+        f"datasets/{namespace(family)}/corpus",
+        f"{namespace(family)}/model",
+    }
 
 
 def test_a_name_in_other_letters_is_the_same_repository(family: Path, hub: Hub, embedded: daemon.Running) -> None:

@@ -440,12 +440,29 @@ def _datasets() -> dict[str, tuple[dict[str, bytes], str]]:
             {"ar/my-split/0.parquet": one},
             "ar/my-split/0.parquet: cannot tell its split",
         ),
+        "a pattern as file name": ({"ar/test/part[1].parquet": one}, "cannot tell its split"),
+        "every split as a split": ({"all.parquet": one}, "all.parquet: cannot tell its split"),
+        "labels in another order": (
+            {"train.parquet": labelled("neg", "pos"), "test.parquet": labelled("pos", "neg")},
+            "says otherwise than test.parquet what its columns mean",
+        ),
+        "metadata of another shape": (
+            {"train.parquet": as_parquet(pa.table({"a": [1]}).replace_schema_metadata({"huggingface": '{"info": 3}'}))},
+            "`datasets` cannot load",
+        ),
         "a pattern as configuration": ({"[a]/train.jsonl": row}, "a configuration cannot be called '\\[a\\]'"),
         "code as configuration": ({"a'b/train.parquet": one}, "a configuration cannot be called"),
         "gzip cut off": ({"train.jsonl.gz": gzip.compress(row * 99)[:-9]}, "train.jsonl.gz is not a whole gzip file"),
         "gzip in name only": ({"train.jsonl.gz": row}, "train.jsonl.gz is not a whole gzip file"),
         "gzip damaged": ({"train.jsonl.gz": gzip.compress(b"")[:10] + b"\xff" * 30}, "is not a whole gzip file"),
     }
+
+
+def labelled(*names: str) -> bytes:
+    from datasets import ClassLabel, Features
+
+    schema = Features(label=ClassLabel(names=list(names))).arrow_schema
+    return as_parquet(pa.table({"label": [0, 1]}, schema=schema))
 
 
 def parquet(**columns: Iterable[object]) -> bytes:

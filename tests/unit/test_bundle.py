@@ -41,10 +41,9 @@ def test_what_never_was_a_bundle_is_called_so(tmp_path: Path, name: str) -> None
 
 
 def test_an_untouched_bundle_verifies_again_and_again(bundle: Bundle) -> None:
-    seen: list[int] = []
-    bundle.verify(progress=seen.append)
-    bundle.verify(rehash=True, progress=seen.append)
-    assert sum(seen) == 2 * bundle.size
+    bundle.verify()
+    bundle.verify(rehash=True)
+    bundle.verify()
 
 
 def change(bundle: Bundle) -> None:

@@ -124,6 +124,10 @@ SHOWN: dict[checks.Check, tuple[Change, list[tuple[str, str, str]]]] = {
         [("warning", "model", "no generation_config.json: generation falls back to the library's defaults")],
     ),
     model.a_chat_model_has_a_template: (no_template, [("warning", "model", "no chat template")]),
+    model.a_model_does_what_its_task_says: (
+        lambda raw: encoder(raw),
+        [("warning", "model", "its task is text-generation, its architecture is BertForMaskedLM")],
+    ),
     model.results_are_there: (
         no_results,
         [
@@ -168,6 +172,17 @@ def translator_without_template(raw: Path) -> dict[str, Any]:
     return artifacts(model_keys={"pipeline_tag": "translation"})
 
 
+def encoder(raw: Path) -> dict[str, Any]:
+    config = raw / "model" / "config.json"
+    config.write_text(config.read_text().replace("Lfm2ForCausalLM", "BertForMaskedLM"))
+    return {}
+
+
+def encoder_that_says_so(raw: Path) -> dict[str, Any]:
+    encoder(raw)
+    return artifacts(model_keys={"pipeline_tag": "fill-mask"})
+
+
 def quantized_without_template(raw: Path) -> dict[str, Any]:
     no_template(raw)
     return artifacts(model_keys={"relation": "quantized"})
@@ -201,6 +216,7 @@ SILENT: dict[checks.Check, list[Change]] = {
         quantized_without_template,
         template_in_the_tokenizer,
     ],
+    model.a_model_does_what_its_task_says: [nothing, encoder_that_says_so],
     model.results_are_there: [nothing],
     terms.a_license_file_is_there: [nothing, license_among_files, license_elsewhere],
     terms.the_card_says_what_this_is: [nothing, own_words],

@@ -52,7 +52,7 @@ BELOW: dict[str, set[str]] = {
     "payload": {"disk", "errors", "frontmatter", "manifest", "talk"},
     "adopt": {"bundle", "disk", "errors", "manifest", "payload", "talk"},
     "card": {"bundle", "errors", "frontmatter", "manifest", "release", "units"},
-    "checks": {"bundle", "card", "errors", "finding", "manifest", "payload", "release"},
+    "checks": {"bundle", "errors", "finding", "manifest", "payload", "release", "wanted"},
     "hub": {"errors", "manifest"},
     "wanted": {"bundle", "card", "disk", "hub", "manifest", "release"},
     "plan": {"errors", "hub", "manifest", "release", "wanted"},

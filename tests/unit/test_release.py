@@ -80,7 +80,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "key called like the file": ("language: [ar, en]", "release: x", "line 5: release: unknown key"),
     "missing key of an artifact": ("    repo: corpus\n", "", "line 7: artifacts.0.repo: missing"),
     "unquoted number": ("version: 1.0.0", "version: 1.10",
-                        "line 3: version: YAML reads 1.1, which is not text; put it in quotes"),
+                        "line 3: version: 1.1 is a number to YAML, and not a semantic version; write all three parts, "
+                        "like 1.0.0"),
     "unquoted date": ("version: 1.0.0", "version: 2026-01-02",
                       "line 3: version: YAML reads datetime.date(2026, 1, 2), which is not text; put it in quotes"),
     "the Norwegian language": ("[ar, en]", "[ar, no]",
@@ -98,8 +99,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "a named license without its name": ("cc-by-nc-4.0", "{id: other, link: LICENSE}",
                                          "line 4: license.name: missing"),
     "an unknown kind": ("kind: dataset", "kind: datset",
-                        "line 7: artifacts.0: Input tag 'datset' found using 'kind' does not match any of the "
-                        "expected tags: 'dataset', 'model', 'space'"),
+                        "line 7: artifacts.0: unknown kind 'datset'; did you mean `dataset`?"),
     "a base without a relation": ("    relation: finetune\n", "",
                                   "line 11: artifacts.1: `base` and `relation` belong together: give both or neither"),
     "an unknown relation": ("relation: finetune", "relation: tuned",

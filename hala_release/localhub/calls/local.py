@@ -7,6 +7,7 @@ import os
 from starlette.responses import JSONResponse, Response
 
 from hala_release import __version__
+from hala_release.localhub.daemon import proof
 from hala_release.localhub.faults import Faults
 from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import new_token
@@ -22,9 +23,11 @@ class Local:
         self._faults = faults
 
     def health(self, call: Call) -> Response:
-        """GET health: which program this is, and whose files it serves."""
-        root = str(call.store.root.resolve())
-        body = {"ok": True, "version": __version__, "root": root, "id": call.store.id, "pid": os.getpid()}
+        """GET health: which program this is, whose files it serves, and the proof that it may."""
+        root, pid = call.store.root.resolve(), os.getpid()
+        nonce = "".join(call.query("nonce"))
+        proved = proof((root / "token").read_text().strip(), nonce, pid)
+        body = {"ok": True, "version": __version__, "root": str(root), "id": call.store.id, "pid": pid, "proof": proved}
         return JSONResponse(body)
 
     def stats(self, call: Call) -> Response:
