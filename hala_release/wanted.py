@@ -68,10 +68,6 @@ class Wanted:
         """Return a file's bytes, or the file on disk that has them."""
         return self.card if path == card.NAME else self.bundle.files / path
 
-    def payload_changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
-        """Return the same without the card, whose words may change when nothing was sealed anew."""
-        return tuple(change for change in self.changes(tree) if change.path != card.NAME or self.kind == "space")
-
     def changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
         """Return what has to change for `tree` to hold exactly this."""
         differing = [
@@ -81,6 +77,10 @@ class Wanted:
         ]
         surplus = sorted(tree.keys() - self.entries.keys() - HUB_OWNED)
         return (*differing, *(Change(path=path, before=tree[path].size, after=None) for path in surplus))
+
+    def payload_changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
+        """Return the same without the card, whose words may change when nothing was sealed anew."""
+        return tuple(change for change in self.changes(tree) if change.path != card.NAME or self.kind == "space")
 
     def _holds(self, remote: RemoteFile | None, entry: FileEntry) -> bool:
         if remote is None or remote.size != entry.size:
