@@ -124,7 +124,7 @@ def _workspace(out: Path) -> Iterator[Path]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         try:
             yield partial
-        except BaseException:
+        except BaseException:  # also Ctrl-C: what is half made goes
             shutil.rmtree(partial)
             raise
         shutil.rmtree(partial / "scratch", ignore_errors=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hala_release.errors import TagTaken
-from hala_release.hub import Head, Hub, RemoteFile
+from hala_release.hub import Head, Hub
 from hala_release.manifest import Kind, Record
 from hala_release.release import Release
 from hala_release.wanted import Change, Wanted
@@ -94,10 +94,9 @@ def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
 
 def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> RepoPlan:
     tagged = hub.commit_of(want.kind, want.repo, release.tag) if head else None
-    at = hub.tree(want.kind, want.repo, tagged or head.commit) if head else {}
+    changes = want.changes(hub.tree(want.kind, want.repo, tagged or head.commit) if head else {})
     if tagged:
-        _tag_is_ours(release, want, at)
-    changes = want.changes(at)
+        _tag_is_ours(release, want, changes)
     return RepoPlan(
         kind=want.kind,
         repo=want.repo,
@@ -112,11 +111,11 @@ def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> R
     )
 
 
-def _tag_is_ours(release: Release, want: Wanted, tagged: dict[str, RemoteFile]) -> None:
-    if changes := want.payload_changes(tagged):
+def _tag_is_ours(release: Release, want: Wanted, changes: Sequence[Change]) -> None:
+    if sealed := want.sealed(changes):
         raise TagTaken(
-            f"{want.repo} has the tag {release.tag} already, with other content: {len(changes)} files differ, "
-            f"the first is {changes[0].path}",
+            f"{want.repo} has the tag {release.tag} already, with other content: {len(sealed)} files differ, "
+            f"the first is {sealed[0].path}",
             fix="give the release a new version; tags never move, so that whoever pinned one keeps what was pinned",
         )
 

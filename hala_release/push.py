@@ -175,8 +175,8 @@ def _commit(work: _Work, hub: Hub, title: str, talk: Talk) -> None:
 
 def _verify(work: _Work, hub: Hub, talk: Talk) -> None:
     talk(f"verifying {work.plan.repo} on the Hub")
-    tree = hub.tree(work.plan.kind, work.plan.repo, work.commit)
-    if wrong := work.want.changes(tree) if work.plan.needs_tag else work.want.payload_changes(tree):
+    changes = work.want.changes(hub.tree(work.plan.kind, work.plan.repo, work.commit))
+    if wrong := changes if work.plan.needs_tag else work.want.sealed(changes):
         raise HubError(
             f"{work.plan.repo} at {work.commit} does not hold what was sent: {len(wrong)} files differ, "
             f"the first is {wrong[0].path}; nothing was tagged",

@@ -28,11 +28,11 @@ def _repository(release: Release, want: Wanted, hub: Hub) -> Iterator[Finding]:
     if tagged is None:
         yield _error(want.repo, f"it has no tag {release.tag}")
         return
-    at = hub.tree(want.kind, want.repo, tagged)
-    sealed = want.payload_changes(at)
+    changes = want.changes(hub.tree(want.kind, want.repo, tagged))
+    sealed = want.sealed(changes)
     for change in sealed:
         yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}", _FIX_TAGGED)
-    if len(want.changes(at)) > len(sealed):
+    if len(changes) > len(sealed):
         yield Finding(
             level="warning",
             where=want.repo,

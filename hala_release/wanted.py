@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,9 +78,9 @@ class Wanted:
         surplus = sorted(tree.keys() - self.entries.keys() - HUB_OWNED)
         return (*differing, *(Change(path=path, before=tree[path].size, after=None) for path in surplus))
 
-    def payload_changes(self, tree: Mapping[str, RemoteFile]) -> tuple[Change, ...]:
-        """Return the same without the card, whose words may change when nothing was sealed anew."""
-        return tuple(change for change in self.changes(tree) if change.path != card.NAME or self.kind == "space")
+    def sealed(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """Return those of the changes that are in sealed files: the words of a rendered card change without a seal."""
+        return tuple(change for change in changes if change.path != card.NAME or self.kind == "space")
 
     def _holds(self, remote: RemoteFile | None, entry: FileEntry) -> bool:
         if remote is None or remote.size != entry.size:

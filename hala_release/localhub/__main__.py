@@ -16,7 +16,7 @@ import uvicorn
 
 from hala_release.errors import HalaError, HubUnavailable
 from hala_release.localhub.app import build
-from hala_release.localhub.daemon import ADDRESS, HOST, SERVING, refuse_foreign
+from hala_release.localhub.daemon import ADDRESS, HOST, SERVING, last_port, refuse_foreign
 
 LOCK_ATTEMPTS = 20
 KEEP_ALIVE = 75
@@ -27,7 +27,7 @@ def listen(root: Path, port: int) -> socket.socket:
     """A listening socket: on the asked port, else on the last one if it is free, else on any."""
     remembered = 0
     if (root / ADDRESS).exists():
-        remembered = int(json.loads((root / ADDRESS).read_text())["port"])
+        remembered = last_port(root)
     for candidate in (port,) if port else (remembered, 0):
         # asyncio turns off Nagle's delay (40 ms an answer) only where the protocol is named.
         opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -95,7 +95,7 @@ def status(root: Path) -> Running | None:
     root = root.resolve()
     try:
         token = (root / "token").read_text().strip()
-        port = int(json.loads((root / ADDRESS).read_text())["port"])
+        port = last_port(root)
     except FileNotFoundError:
         return None
     nonce = secrets.token_hex(16)
@@ -104,6 +104,11 @@ def status(root: Path) -> Running | None:
     if not isinstance(pid, int) or not hmac.compare_digest(str(health.get("proof")), proof(token, nonce, pid)):
         return None
     return Running(f"http://{HOST}:{port}", token, pid, root)
+
+
+def last_port(root: Path) -> int:
+    """The port that a root was served on last; FileNotFoundError, if it never was."""
+    return int(json.loads((root / ADDRESS).read_text())["port"])
 
 
 def proof(token: str, nonce: str, pid: int) -> str:

@@ -114,7 +114,7 @@ class Store:
             self._db.execute("begin immediate")
             try:
                 yield self._db
-            except BaseException:
+            except BaseException:  # whatever it was, also a request that was cut off
                 self._db.execute("rollback")
                 raise
             if self._db.in_transaction:

@@ -93,12 +93,12 @@ def features_of(schema: pa.Schema) -> tuple[dict[str, Any], ...]:
 
 
 def _config_facts(files: Path, config: str, splits: dict[str, list[tuple[Place, str]]]) -> ConfigFacts:
-    (first, *_), *_ = splits.values()
-    reference = _Shard.read(files, first[1])
+    reference: _Shard | None = None
     found = []
     for split, placed in sorted(splits.items()):
         _every_shard_is_there(split, placed)
         shards = [_Shard.read(files, path) for _, path in placed]
+        reference = reference or shards[0]
         for shard in shards:
             _agree(reference, shard)
         found.append(
@@ -110,6 +110,7 @@ def _config_facts(files: Path, config: str, splits: dict[str, list[tuple[Place, 
                 files=tuple(shard.path for shard in shards),
             )
         )
+    assert reference is not None  # noqa: S101 (every configuration has a shard)
     return ConfigFacts(name=config, features=reference.features, splits=tuple(found))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import FLOOR, TAG, Published
+from tests.clients.conftest import FLOOR, TAG, Published, floor
 from tests.publish import families
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,7 @@ def version(python: str) -> tuple[int, ...]:
     return tuple(int(part) for part in done.stdout.split()[0].split(".")[:3])
 
 
-@pytest.mark.skipif(FLOOR not in os.environ, reason=f"{FLOOR} does not name a Python with the oldest huggingface_hub")
+@floor
 def test_both_ends_of_the_supported_range_are_swept() -> None:
     (requirement,) = (
         line

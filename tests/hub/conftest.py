@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -21,10 +20,6 @@ from hala_release.localhub.daemon import Running
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-# huggingface_hub reads these when it is first imported, which the test modules do after this file.
-os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="hf-home-"))
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 _numbers = count(1)
 

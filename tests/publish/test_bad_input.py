@@ -302,6 +302,14 @@ def filled(text: str, **names: str) -> str:
     return text
 
 
+def broken(row: Row, published: Path, tmp_path: Path) -> Path:
+    """Return a copy of the published family in which the one thing goes wrong."""
+    folder = tmp_path / "work"
+    shutil.copytree(published, folder)
+    row.change(folder)
+    return folder
+
+
 @pytest.mark.parametrize("what", ROWS)
 def test_is_refused_in_words_and_nothing_changes(
     what: str,
@@ -313,9 +321,7 @@ def test_is_refused_in_words_and_nothing_changes(
     addresses: Mapping[str, str],
 ) -> None:
     row = ROWS[what]
-    folder = tmp_path / "work"
-    shutil.copytree(published, folder)
-    row.change(folder)
+    folder = broken(row, published, tmp_path)
     names = {**addresses, "owner": own.token, "reader": reader}
     token = {} if row.token is None else {"HF_TOKEN": filled(row.token, **names)}
     arguments = [filled(part, **names) for part in row.command]
@@ -358,9 +364,7 @@ def test_with_json_the_refusal_is_a_document(
     addresses: Mapping[str, str],
 ) -> None:
     row = ROWS[what]
-    folder = tmp_path / "work"
-    shutil.copytree(published, folder)
-    row.change(folder)
+    folder = broken(row, published, tmp_path)
     names = {**addresses, "owner": own.token, "reader": reader}
     arguments = [filled(part, **names) for part in row.command]
     told = hala_release(*arguments, "--json", cwd=folder, HF_TOKEN=filled(row.token or "", **names))

@@ -24,10 +24,9 @@ class Local:
 
     def health(self, call: Call) -> Response:
         """GET health: which program this is, whose files it serves, and the proof that it may."""
-        root, pid = call.store.root.resolve(), os.getpid()
-        nonce = "".join(call.query("nonce"))
-        proved = proof((root / "token").read_text().strip(), nonce, pid)
-        body = {"ok": True, "version": __version__, "root": str(root), "id": call.store.id, "pid": pid, "proof": proved}
+        root, pid = str(call.store.root.resolve()), os.getpid()
+        proved = proof(call.store.token, "".join(call.query("nonce")), pid)
+        body = {"ok": True, "version": __version__, "root": root, "id": call.store.id, "pid": pid, "proof": proved}
         return JSONResponse(body)
 
     def stats(self, call: Call) -> Response:
