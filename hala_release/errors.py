@@ -17,7 +17,8 @@ decides the exit code.
     │   ├── HubMoved                the Hub changed under us
     │   ├── TagTaken                the version's tag names something else
     │   └── HubUnavailable          no answer, or an answer of the 5xx kind
-    └── EngineMissing 6         a heavy library is not in this environment
+    ├── EngineMissing 6         a heavy library is not in this environment
+    └── Unfinished 7            tasks of a stage failed, or a scheduler still has them
 """
 
 from __future__ import annotations
@@ -106,3 +107,9 @@ class EngineMissing(HalaError):
     """A heavy library is not installed in this environment."""
 
     exit_code = 6
+
+
+class Unfinished(HalaError):
+    """Tasks of a stage failed, or a scheduler still has them; the same command goes on."""
+
+    exit_code = 7

@@ -1,0 +1,71 @@
+"""`python -m pipeline STAGE CONFIG.yaml --from BUNDLE…`: run a stage, print where its result lies."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hala_release.bundle import Bundle
+from hala_release.errors import ConfigError, HalaError
+from pipeline.stage import Stage, load, run_stage
+
+STAGES = ("ingest", "decontaminate", "translate", "judge", "filter", "dedup", "pack")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stage that the command line names; where the result lies goes to stdout, everything else to stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Run one stage of the corpus and print where its result lies; the same command again finds it.",
+    )
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a file like those in pipeline/configs/STAGE")
+    parser.add_argument(
+        "--from",
+        dest="inputs",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="rows to work on; repeatable",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="instead of the file's; repeatable",
+    )
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where results lie (default: out)")
+    parser.add_argument("--again", action="store_true", help="make the result anew")
+    given = parser.parse_args(arguments)
+    try:
+        stage: Stage[Any] = import_module(f"pipeline.{given.stage}").STAGE
+        config = load(given.config, stage.config, dict(map(_override, given.overrides)))
+        if stage.needs_rows != bool(given.inputs):
+            what = "needs rows" if stage.needs_rows else "takes no rows"
+            fix = "give `--from BUNDLE`" if stage.needs_rows else "leave out --from"
+            raise ConfigError(f"the stage {stage.name} {what}", fix=fix)
+        bundle = run_stage(stage, config, [Bundle.open(path) for path in given.inputs], given.out, again=given.again)
+    except HalaError as error:
+        sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
+        return error.exit_code
+    sys.stdout.write(f"{bundle.root}\n")
+    return 0
+
+
+def _override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: no `=`", fix="write --set KEY=VALUE")
+    return key, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file per heavy library or server that a stage works with."""

@@ -1,0 +1,1 @@
+"""What goes wrong in translated rows, and the rules that catch it."""
