@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from datatrove.executor.base import PipelineExecutor
@@ -16,6 +19,7 @@ from pydantic import Field
 
 from hala_release.errors import EngineMissing, HalaError, Unfinished
 from hala_release.manifest import Record
+from hala_release.talk import Talk
 from pipeline.storage import join
 
 
@@ -84,40 +88,68 @@ class Jobs(Record):
 Executor = Annotated[Local | Ray | Slurm | Jobs, Field(discriminator="kind")]
 
 
-def run(phases: Sequence[Phase], executor: Executor, work: str) -> None:
+def run(phases: Sequence[Phase], executor: Executor, work: str, console: Path) -> None:
     """Run the phases in order; tasks that are done already are skipped.
 
     Args:
         work: where datatrove keeps logs, statistics and which tasks are done.
+        console: a file of this machine that takes what datatrove and the tasks print.
 
     Raises:
         Unfinished: tasks failed, or a scheduler has them and they are not done yet.
         EngineMissing: the executor's library is not installed.
     """
     before: PipelineExecutor | None = None
-    for phase in phases:
-        engine = _engine(phase, executor, join(work, phase.name), before)
-        try:
-            engine.run()
-        except Exception as error:
-            if isinstance(error, HalaError):
-                raise
-            raise Unfinished(
-                f"{phase.name}: {type(error).__name__}: {error}",
-                fix=f"read {join(work, phase.name, 'logs')}, mend the cause, and run the same command again",
-            ) from error
-        left = engine.get_incomplete_ranks(skip_completed=True)
-        if left and executor.kind in {"local", "ray"}:
-            raise Unfinished(
-                f"{phase.name}: {len(left)} of {phase.tasks} tasks failed",
-                fix=f"read {join(work, phase.name, 'logs')}, mend the cause, and run the same command again",
-            )
-        before = engine if left else None
+    with _quiet(console) as talk:
+        for phase in phases:
+            engine = _engine(phase, executor, join(work, phase.name), before)
+            left = _undone(engine)
+            if left:
+                talk(f"{phase.name}: {left} of {phase.tasks} task{'s' * (phase.tasks > 1)} to do")
+                before = _perform(engine, phase, executor, work)
     if before is not None:
         raise Unfinished(
             "the tasks are with the scheduler",
             fix="run the same command again when its jobs are done; it seals the result",
         )
+
+
+def _perform(engine: PipelineExecutor, phase: Phase, executor: Executor, work: str) -> PipelineExecutor | None:
+    """Run a phase, and return its executor where a scheduler has the tasks now."""
+    fix = f"read {join(work, phase.name, 'logs')}, mend the cause, and run the same command again"
+    try:
+        engine.run()
+    except HalaError:
+        raise
+    except Exception as error:  # whatever a task raised comes through the executor
+        raise Unfinished(f"{phase.name}: {type(error).__name__}: {error}", fix=fix) from error
+    left = _undone(engine)
+    if left and executor.kind in {"local", "ray"}:
+        raise Unfinished(f"{phase.name}: {left} of {phase.tasks} tasks failed", fix=fix)
+    return engine if left else None
+
+
+def _undone(engine: PipelineExecutor) -> int:
+    return len(engine.get_incomplete_ranks(skip_completed=True))
+
+
+@contextmanager
+def _quiet(console: Path) -> Iterator[Talk]:
+    """Send what datatrove and its tasks print to a file, and give a way to speak past it."""
+    with os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8") as terminal:
+
+        def talk(sentence: str) -> None:
+            terminal.write(f"{sentence}\n")
+
+        console.parent.mkdir(parents=True, exist_ok=True)
+        sys.stderr.flush()
+        with console.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        try:
+            yield talk
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal.fileno(), 2)
 
 
 def _engine(phase: Phase, executor: Executor, logs: str, before: PipelineExecutor | None) -> PipelineExecutor:

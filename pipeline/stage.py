@@ -122,7 +122,7 @@ def run_stage(
     _carry_reports(inputs, files / REPORTS)
     with placed(config.executor, rows.shards(inputs), root) as (shards, place):
         phases = stage.phases(config, shards, join(place, "files"), join(place, "work"))
-        executors.run(phases, config.executor, join(place, "work"))
+        executors.run(phases, config.executor, join(place, "work"), root / "work" / "console.log")
     paths = sorted(path.relative_to(files).as_posix() for path in files.rglob("*.parquet"))
     return seal(
         root,
