@@ -97,10 +97,20 @@ def explain(error: ValidationError, document: Document, models: Models) -> list[
             other["loc"][:-1][: len(problem["loc"])] == problem["loc"] for other in problems
         ):
             continue  # pydantic counts only the sound items; those that are wrong are reported themselves
-        location = tuple(step for index, step in enumerate(problem["loc"]) if not _is_tag(problem, index, models.kinds))
+        steps = (step for index, step in enumerate(problem["loc"]) if not _is_tag(problem, index, models.kinds))
+        location = _in_file(tuple(steps), document)
         line = document.line(location)
         found.append((line, f"line {line}: {_sentence(problem, location, models)}"))
     return [sentence for _, sentence in sorted(found)]
+
+
+def _in_file(steps: Location, document: Document) -> Location:
+    """Leave out the kind that pydantic puts between a key and the keys below it: the file has no such level."""
+    found: Location = ()
+    for index, step in enumerate(steps):
+        if index == len(steps) - 1 or (*found, step) in document.lines:
+            found = (*found, step)
+    return found
 
 
 def _is_tag(problem: ErrorDetails, index: int, kinds: Mapping[str, type[BaseModel]]) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -30,6 +30,9 @@ class Phase(NamedTuple):
     steps: list[Any]
     """A datatrove pipeline: a reader, what it does to rows, a writer."""
     tasks: int
+    around: Callable[[Talk], AbstractContextManager[object]] | None = None
+    """What is there while tasks run, for example a server that they share; it is told how to speak to the user, and
+    only entered when tasks are left. With Slurm the tasks run later, and find nothing of it."""
 
 
 class Local(Record):
@@ -106,7 +109,8 @@ def run(phases: Sequence[Phase], executor: Executor, work: str, console: Path) -
             left = _undone(engine)
             if left:
                 talk(f"{phase.name}: {left} of {phase.tasks} task{'s' * (phase.tasks > 1)} to do")
-                before = _perform(engine, phase, executor, work)
+                with phase.around(talk) if phase.around else nullcontext():
+                    before = _perform(engine, phase, executor, work)
     if before is not None:
         raise Unfinished(
             "the tasks are with the scheduler",
@@ -124,7 +128,7 @@ def _perform(engine: PipelineExecutor, phase: Phase, executor: Executor, work: s
     except Exception as error:  # whatever a task raised comes through the executor
         raise Unfinished(f"{phase.name}: {type(error).__name__}: {error}", fix=fix) from error
     left = _undone(engine)
-    if left and executor.kind in {"local", "ray"}:
+    if left and executor.kind != "slurm":
         raise Unfinished(f"{phase.name}: {left} of {phase.tasks} tasks failed", fix=fix)
     return engine if left else None
 
