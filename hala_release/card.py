@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from hala_release import frontmatter
+from hala_release import frontmatter, reports
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
 from hala_release.manifest import ConfigFacts, DatasetFacts, ModelFacts, SpaceFacts, SplitFacts
@@ -50,7 +50,7 @@ def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
         license=license_words(artifact.license or release.license),
         files=len(bundle.manifest.files),
         size=bundle.size,
-        **(_model_words(facts) if isinstance(facts, ModelFacts) else {}),
+        **(_model_words(facts) if isinstance(facts, ModelFacts) else {"reports": reports.read(bundle)}),
     )
     return frontmatter.join(frontmatter.Card(metadata, body.rstrip() + "\n")).encode()
 

@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from hala_release import card, frontmatter
 from hala_release.adopt import adopt
 from hala_release.bundle import Bundle
-from hala_release.errors import ConfigError
+from hala_release.errors import ConfigError, ContractError
 from hala_release.manifest import ConfigFacts, DatasetFacts, Manifest, Provenance, SplitFacts
 from hala_release.release import load
 from tests import factories
@@ -133,6 +133,54 @@ def test_card_of_a_dataset_with_two_configurations(tmp_path: Path, golden: Golde
         ("default", True),
     ]
     assert [info["config_name"] for info in data["dataset_info"]] == ["ar", "default"]
+
+
+def with_reports(place: Path, reports: dict[str, bytes]) -> None:
+    """Seal a small corpus that brings reports of the pipeline."""
+    raw = place / "raw"
+    factories.write_rows(raw / "train.jsonl", factories.conversations(5))
+    for name, data in reports.items():
+        (raw / "reports").mkdir(exist_ok=True)
+        (raw / "reports" / name).write_bytes(data)
+    adopt(raw, kind="dataset", out=place / "corpus")
+
+
+def test_card_of_a_dataset_prints_what_the_pipeline_reported(tmp_path: Path, golden: Golden) -> None:
+    def rule(name: str, hits: int, dropped: int = 0, repaired: int = 0, flagged: int = 0) -> dict[str, Any]:
+        counts = {"hits": hits, "dropped": dropped, "repaired": repaired, "flagged": flagged}
+        return {"name": name, "action": "drop", "examples": [{"id": "x", "target": "نص"}], **counts}
+
+    rules = {
+        "S2": rule("code is that of the source", 1200, dropped=1100),
+        "O1": rule("plain spelling", 40, repaired=38),
+        "C1": rule("no terms of English spelling", 7, flagged=7),
+        "S7": rule("no special tokens", 0),
+        **{f"X{number}": rule(text, 1, dropped=1) for number, text in enumerate(HOSTILE)},
+    }
+    benchmark = {"items": 1000, "items_hit": 3, "rows_dropped": 4, "hits": {"item-1": 4}}
+    with_reports(
+        tmp_path,
+        {
+            "quality_report.json": json.dumps({"rows": 5000, "kept": 3800, "rules": rules}).encode(),
+            "quality.png": b"a picture",
+            "dedup.json": json.dumps({"rows": 3800, "total": {"kept": 3700, "exact": 60, "near": 40}}).encode(),
+            "contamination-source.json": json.dumps({"side": "source", "benchmarks": {"mmlu": benchmark}}).encode(),
+            "contamination-target.json": json.dumps({"side": "target", "benchmarks": {"a|b": benchmark}}).encode(),
+        },
+    )
+    text = rendered(tmp_path, CORPUS)
+    golden("cards/dataset-with-reports.md", text)
+    table = text.partition("| Rule |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(table) == 3 + len(HOSTILE)
+    for line in table:
+        assert line.replace("\\|", "").count("|") == 7, "one rule is one line of seven cells"
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"rows": "many"}'])
+def test_a_report_that_is_none_is_an_error_that_names_it(tmp_path: Path, data: bytes) -> None:
+    with_reports(tmp_path, {"quality_report.json": data})
+    with pytest.raises(ContractError, match=r"reports/quality_report\.json is not the report"):
+        rendered(tmp_path, CORPUS)
 
 
 def test_card_of_a_model_with_a_base_and_a_named_license(tmp_path: Path, golden: Golden) -> None:
