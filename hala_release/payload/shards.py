@@ -63,7 +63,7 @@ def _write(lines: IO[bytes], name: str, survey: jsonl.Survey, target: Path, shar
     for rows in jsonl.batches_in_order(lines, survey):
         if writer is None:
             partials.append(target.with_name(f"{target.name}.{len(partials)}.partial"))
-            writer = _writer(partials[-1], survey.schema)
+            writer = new_writer(partials[-1], survey.schema)
         try:
             group.append(pa.RecordBatch.from_pylist(rows, schema=survey.schema))
         except pa.ArrowException as error:  # the type that holds all rows does not hold each exactly
@@ -75,24 +75,30 @@ def _write(lines: IO[bytes], name: str, survey: jsonl.Survey, target: Path, shar
             writer.write_table(pa.Table.from_batches(group))
             group = []
             if partials[-1].stat().st_size >= shard_bytes:
-                _finish(writer)
+                finish(writer)
                 writer = None
     if writer is not None:
         if group:
             writer.write_table(pa.Table.from_batches(group))
-        _finish(writer)
+        finish(writer)
     return partials
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def new_writer(target: Path | IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    """Begin a shard that is cut where the content says.
+
+    Raises:
+        PayloadInvalid: Parquet has no form for these columns.
+    """
     try:
-        return pq.ParquetWriter(path, schema, use_content_defined_chunking=CHUNKING, **WRITING)
+        return pq.ParquetWriter(target, schema, use_content_defined_chunking=CHUNKING, **WRITING)
     except pa.ArrowNotImplementedError as error:
         raise PayloadInvalid(
             f"Parquet cannot hold these columns: {error}", fix="drop objects that are always empty"
         ) from error
 
 
-def _finish(writer: pq.ParquetWriter) -> None:
+def finish(writer: pq.ParquetWriter) -> None:
+    """End a shard, saying in it how it was cut."""
     writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
     writer.close()
