@@ -183,7 +183,7 @@ class Server:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         match scope["method"], scope["path"]:
-            case "GET", "/health":
+            case ("GET", "/health") | ("POST", "/reset_prefix_cache"):
                 await _send(send, 200, {})
             case "GET", "/v1/models":
                 await _send(send, 200, {"object": "list", "data": [{"id": self.config.model, "object": "model"}]})
