@@ -5,7 +5,7 @@ BIN = .venv/bin
 FLOOR = .venv-floor/bin
 SERVE = .venv-serve/bin
 
-.PHONY: help demo test engines lint format golden bench clean
+.PHONY: help demo test engines faults lint format golden bench clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -19,6 +19,9 @@ test: .venv/dev.done .venv-floor/dev.done  ## Run every test; what meets other l
 
 engines: .venv/dev.done .venv-serve/models.done  ## Run the tests that need real vLLM and real small models
 	HALA_SERVE=$(CURDIR)/.venv-serve $(BIN)/pytest tests/engines
+
+faults: .venv/dev.done  ## Kill a translation fifty times, at random moments
+	ROUNDS=50 $(BIN)/pytest tests/faults/test_killed_translate.py
 
 lint: .venv/dev.done  ## Check style and types
 	$(BIN)/ruff check .
@@ -38,7 +41,7 @@ bench: .venv/dev.done  ## Measure against a peer in the same run
 
 clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	-$(BIN)/hala-release hub stop
-	rm -rf .venv .venv-floor .hala out
+	rm -rf .venv .venv-floor .venv-serve .hala out
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -17,11 +17,11 @@ import json
 import time
 from abc import abstractmethod
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 import pyarrow.parquet as pq
@@ -41,7 +41,9 @@ from pipeline.rows import characters
 from pipeline.stage import REPORTS, StageConfig
 from pipeline.storage import join
 
-WINDOW_ROWS = 16
+Result = TypeVar("Result")
+
+WINDOW_ROWS = 8
 """Rows in the window, for each request that may be in flight."""
 WINDOW_CHARACTERS = 32_000_000
 REPORT_SECONDS = 2.0
@@ -113,6 +115,7 @@ class Asking(PipelineStep):
         super().__init__()
         self.config = config
         self.work = work
+        self.parameters = config.sampling.parameters()
 
     @abstractmethod
     async def answer(self, row: dict[str, Any], chat: Chat, counts: Counter[str]) -> None:
@@ -208,14 +211,19 @@ class Asking(PipelineStep):
                 broken.cancel()
 
 
+async def together(work: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Return what all give, done side by side; one alone needs no task, which most rows and texts are."""
+    return list(await asyncio.gather(*work)) if len(work) > 1 else [await one for one in work]
+
+
 class Report(PipelineStep):
     """Add up what the tasks counted, and publish it as `reports/NAME.json`."""
 
     type = "REPORT"
 
     def __init__(self, name: str, facts: dict[str, Any], files: str, work: str) -> None:
-        super().__init__()
         self.name = name
+        super().__init__()
         self.facts = facts
         self.files = files
         self.work = work

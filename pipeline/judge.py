@@ -9,7 +9,6 @@ answer that is no verdict.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
@@ -20,7 +19,7 @@ from pydantic import Field, ValidationError
 from hala_release.errors import ConfigError
 from hala_release.manifest import Record
 from pipeline import prompts, storage
-from pipeline.asking import Asking, AskingConfig, Report, around
+from pipeline.asking import Asking, AskingConfig, Report, around, together
 from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
@@ -89,7 +88,7 @@ class Judge(Asking):
                 counts["outcomes/unfinished"] += 1
                 return Verdict(accept=False, reason=f"turn {number} is not finished: {one['finish_reason']}")
         pairs = [(turn["text"], one["text"]) for turn, one in zip(row["turns"], target, strict=True)]
-        judged = await asyncio.gather(*(self._turn(source, text, chat, counts) for source, text in pairs))
+        judged = await together([self._turn(source, text, chat, counts) for source, text in pairs])
         counts.update(f"outcomes/{one.outcome}" for one in judged)
         against = [(number, one) for number, one in enumerate(judged, 1) if not one.accepted]
         told = against or list(enumerate(judged, 1))
@@ -103,7 +102,7 @@ class Judge(Asking):
         if len(source) + len(target) > self.config.turn_characters:
             return Judged("too_long", f"longer than {self.config.turn_characters} characters")
         parameters = {
-            **self.config.sampling.parameters(),
+            **self.parameters,
             "max_tokens": self.config.max_tokens,
             "response_format": prompts.verdict_format(self.config.reason_characters),
         }

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from hala_release.bundle import Bundle, seal
 from hala_release.errors import ConfigError, ContractError
@@ -45,6 +45,11 @@ class StageConfig(Record):
 
     unhashed: ClassVar[frozenset[str]] = frozenset({"executor"})
     """Keys that do not change what comes out: where the stage runs, and how fast."""
+
+    @field_validator("executor", mode="before")
+    @classmethod
+    def _here_unless_told_otherwise(cls, given: object) -> object:
+        return {"kind": "local", **given} if isinstance(given, dict) else given
 
     def identity(self) -> dict[str, Any]:
         """Return what the result depends on, as JSON."""

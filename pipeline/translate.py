@@ -15,7 +15,6 @@ its pieces by itself and gave everything back that it was to leave alone; else i
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -24,7 +23,7 @@ from pydantic import Field
 
 from hala_release.manifest import Record
 from pipeline import prompts
-from pipeline.asking import Asking, AskingConfig, Report, around
+from pipeline.asking import Asking, AskingConfig, Report, around, together
 from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
@@ -99,7 +98,7 @@ class Translate(Asking):
         if any(len(text) > self.config.turn_characters for text in texts):
             done: Sequence[Translated] = [Translated("", TOO_LONG)] * len(texts)
         else:
-            done = await asyncio.gather(*(self._turn(text, chat, counts) for text in texts))
+            done = await together([self._turn(text, chat, counts) for text in texts])
         row["target"] = [Target(text=one.text, finish_reason=one.finish_reason) for one in done]
         counts["turns"] += len(texts)
         counts.update(f"finish_reasons/{one.finish_reason.partition(':')[0]}" for one in done)
@@ -107,7 +106,7 @@ class Translate(Asking):
 
     async def _turn(self, text: str, chat: Chat, counts: Counter[str]) -> Translated:
         found = parts(text, self.config.segment_characters, self.protected, BORDERS[self.config.cut_at])
-        sent = await asyncio.gather(*(self._part(part, chat, counts) for part in found if part.sent))
+        sent = await together([self._part(part, chat, counts) for part in found if part.sent])
         answers = iter(sent)
         whole = "".join(next(answers).text if part.sent else part.text for part in found)
         return Translated(whole, next((one.finish_reason for one in sent if one.finish_reason != "stop"), "stop"))
@@ -128,7 +127,7 @@ class Translate(Asking):
         return Translated(restored.text, UNRESTORED)
 
     async def _ask(self, text: str, chat: Chat, counts: Counter[str]) -> Translated:
-        parameters = {**self.config.sampling.parameters(), "max_tokens": self.config.max_tokens.of(text)}
+        parameters = {**self.parameters, "max_tokens": self.config.max_tokens.of(text)}
         answer = await chat.ask(prompts.translation(self.config.prompt, text), parameters)
         counts["tokens/prompt"] += answer.prompt_tokens
         counts["tokens/completion"] += answer.completion_tokens

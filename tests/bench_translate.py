@@ -48,8 +48,8 @@ class Kept(NamedTuple):
         """Say it to a person."""
         return (
             f"{ENTRIES:,} answers: {self.written:.0f} us to write one, {self.loaded:.2f} s to load all "
-            f"({self.unindexed:.2f} s without the index), {self.found:.0f} us to find one, {self.missed:.0f} us to miss "
-            f"one, at most {self.peak:.0f} bytes of memory each"
+            f"({self.unindexed:.2f} s without the index), {self.found:.0f} us to find one, {self.missed:.0f} us to "
+            f"miss one, at most {self.peak:.0f} bytes of memory each"
         )
 
 
@@ -76,10 +76,10 @@ def kept(folder: Path) -> Kept:
     loaded, peak = looked(folder)
     with Answers(folder, "00001") as answers:
         start = time.perf_counter()
-        assert all(answers.get(name(number)) for number in range(0, ENTRIES, 10))  # noqa: S101
+        assert all(answers.get(name(number)) for number in range(0, ENTRIES, 10))
         found = (time.perf_counter() - start) / (ENTRIES / 10) * 1e6
         start = time.perf_counter()
-        assert not any(answers.get(name(-number)) for number in range(1, ENTRIES, 10))  # noqa: S101
+        assert not any(answers.get(name(-number)) for number in range(1, ENTRIES, 10))
         missed = (time.perf_counter() - start) / (ENTRIES / 10) * 1e6
     for index in folder.glob("*.index"):
         index.unlink()

@@ -95,10 +95,10 @@ def test_many_texts_fold_as_one_does(texts: list[str]) -> None:
 )
 def test_a_million_signs_are_read_in_bounded_time(unit: str) -> None:
     text = "ا" + unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.process_time()
     arabic.clean(text)
     arabic.arabic_letters(text)
     arabic.mixes_digits(text)
     arabic.european_digits(text)
     arabic.fold(text)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

@@ -77,9 +77,9 @@ OPENERS = [
 @pytest.mark.parametrize("opener", OPENERS)
 def test_a_million_openers_are_read_in_bounded_time(opener: str) -> None:
     text = (opener * 1_000_000)[:1_000_000]
-    start = time.perf_counter()
+    start = time.process_time()
     found = spans(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert in_order(text, found)
 
 
@@ -87,9 +87,9 @@ def test_a_million_openers_are_read_in_bounded_time(opener: str) -> None:
 def test_time_grows_as_the_text_does(opener: str) -> None:
     def seconds(size: int) -> float:
         text = (opener * size)[:size]
-        start = time.perf_counter()
+        start = time.process_time()
         spans(text)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     short = min(seconds(100_000) for _ in range(3))
     assert seconds(800_000) < 8 * 4 * max(short, 0.002)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,10 @@ def instructions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(instructions: Path) -> Bundle:
     out = instructions.parent / "out"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"(?m)^(pipeline/runs/corpus.sh --models echo) --rows 200 my-instructions.jsonl", readme)
     ended = subprocess.run(
-        ["bash", "pipeline/runs/corpus.sh", "--models", "echo", "--out", str(out), str(instructions)],
+        ["bash", *command.split(), "--out", str(out), str(instructions)],
         cwd=ROOT,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,

@@ -392,9 +392,9 @@ def test_hostile_rows_are_dropped_with_a_reason_in_bounded_time(kind: str, side:
     source = text if side != "target" else "He says the bread is in the oven."
     target = text if side != "source" else other
     judge()
-    start = time.perf_counter()
+    start = time.process_time()
     result = judge().judge([one_row({"source": source, "target": target, "role": "user"})])[0][0]
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     if side != "both" or kind not in {
         "one line of spaces",
         "dollars",

@@ -127,4 +127,4 @@ def test_the_time_grows_with_the_text_and_no_faster(bait: str) -> None:
         return time.perf_counter() - start
 
     small = min(seconds(100_000) for _ in range(3))
-    assert seconds(800_000) < 8 * 4 * small + 0.1
+    assert min(seconds(800_000) for _ in range(2)) < 8 * 4 * small + 0.1

@@ -182,7 +182,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     config = load(
         written(tmp_path, "greeting: Hi\n"),
         ToyConfig,
-        {"greeting": "Bonjour", "executor.workers": 3, "executor.kind": "local"},
+        {"greeting": "Bonjour", "executor.workers": 3},
     )
     assert config.greeting == "Bonjour"
     assert config.executor == executor.Local(workers=3)

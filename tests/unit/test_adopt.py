@@ -173,7 +173,7 @@ def test_a_type_that_changes_after_many_thousand_rows_names_its_line(tmp_path: P
 
 def test_many_rows_become_several_shards_in_order(tmp_path: Path) -> None:
     rows = [{"id": f"{n}", "text": "x" * (n % 7)} for n in range(2 * jsonl.BATCH_ROWS + 1)]
-    shuffled = random.Random(0).sample(rows, len(rows))  # noqa: S311
+    shuffled = random.Random(0).sample(rows, len(rows))
     source = factories.write_rows(tmp_path / "train.jsonl", shuffled)
     written, column = shards.write_shards(source, tmp_path, stem="data/train", scratch=tmp_path / "x", shard_bytes=1)
     assert [shard.name for shard in written] == [f"train-0000{n}-of-00003.parquet" for n in range(3)]
@@ -586,7 +586,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 
 def write_many(path: Path, count: int) -> None:
-    letters = random.Random(1).choices(string.ascii_letters, k=1000)  # noqa: S311
+    letters = random.Random(1).choices(string.ascii_letters, k=1000)
     text = "".join(letters)
     factories.write_rows(path, ({"id": n, "text": text[n % 800 :] + str(n * n)} for n in range(count)))
 

@@ -15,6 +15,7 @@ DOORS: dict[str, set[str]] = {
     "datasets": {"hala_release/payload/parquet.py", "pipeline/benchmarks.py"},
     "datatrove": {"pipeline"},
     "fsspec": {"pipeline/ingest.py", "pipeline/sources/files.py", "pipeline/storage.py"},
+    "httpx": {"pipeline/engines"},
     "huggingface_hub": {"hala_release/hub.py"},
     "ijson": {"pipeline/sources/files.py"},
     "jinja2": {"hala_release/card.py"},
@@ -90,7 +91,7 @@ BELOW: dict[str, set[str]] = {
 """Part of hala_release -> the parts that it imports."""
 
 FOR_THE_PIPELINE = {"bundle", "disk", "errors", "located", "manifest", "payload", "talk", "units"}
-"""The hand-over between the two is a directory, so a stage needs the contract, the formats, and how to speak of them."""
+"""The hand-over between the two is a directory: a stage needs the contract, the formats, and words for them."""
 
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base", "lib", "shared"}
 
