@@ -44,10 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where results lie (default: out)")
     parser.add_argument("--again", action="store_true", help="make the result anew")
+    parser.add_argument("--check", action="store_true", help="read the configuration, and run nothing")
     given = parser.parse_args(arguments)
     try:
         stage: Stage[Any] = import_module(f"pipeline.{given.stage}").STAGE
         config = load(given.config, stage.config, dict(map(_override, given.overrides)))
+        if given.check:
+            config.identity()  # finds the files that the configuration names
+            return 0
         if stage.needs_rows != bool(given.inputs):
             what = "needs rows" if stage.needs_rows else "takes no rows"
             fix = "give `--from BUNDLE`" if stage.needs_rows else "leave out --from"
@@ -64,7 +68,12 @@ def _override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"--set {text}: no `=`", fix="write --set KEY=VALUE")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {text}: the value is not YAML", fix="put texts with special characters in quotes"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def _perform(engine: PipelineExecutor, phase: Phase, executor: Executor, work: s
         engine.run()
     except HalaError:
         raise
-    except Exception as error:  # whatever a task raised comes through the executor
+    except Exception as error:  # a task may raise anything, and it comes out here as it was
         raise Unfinished(f"{phase.name}: {type(error).__name__}: {error}", fix=fix) from error
     left = _undone(engine)
     if left and executor.kind != "slurm":
@@ -161,9 +161,9 @@ def _engine(phase: Phase, executor: Executor, logs: str, before: PipelineExecuto
     shared = {"pipeline": phase.steps, "tasks": phase.tasks, "logging_dir": logs, "workers": executor.workers}
     match executor:
         case Local():
-            from datatrove.executor.local import LocalPipelineExecutor
+            from pipeline.processes import Processes
 
-            return LocalPipelineExecutor(**shared)
+            return Processes(**shared)
         case Ray():
             from datatrove.executor.ray import RayPipelineExecutor
 

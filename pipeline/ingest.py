@@ -133,7 +133,13 @@ class IngestConfig(StageConfig):
             "only": {column: list(values) for column, values in origin.only.items()},
         }
         if self.local is None:
-            return told | {"repository": origin.repository, "files": list(origin.files)}
+            shape = {"kind": type(origin.shape).__name__, **origin.shape.model_dump(mode="json")}
+            return told | {
+                "repository": origin.repository,
+                "files": list(origin.files),
+                "license": origin.license,
+                "shape": shape,
+            }
         files = [{"name": path.rsplit("/", 1)[-1], "sha256": digest_of(path)} for path in origin.files]
         local = {name: value for name, value in told["local"].items() if name != "paths"}
         return told | {"local": local, "files": files}

@@ -42,6 +42,13 @@ class JudgeConfig(AskingConfig):
     same_family: bool = False
     """Whether a model may judge its own family's translations, which such a judge likes too well."""
 
+    def identity(self) -> dict[str, Any]:
+        """Return what the result depends on; the words of the question too, which live in the code."""
+        return super().identity() | {
+            "messages": prompts.judgement("{source}", "{target}", self.instruction),
+            "format": prompts.verdict_format(self.reason_characters),
+        }
+
 
 class Opinion(Record):
     """What the judge has to answer."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Any
 
-import numba
 import numpy as np
 from pydantic import Field
 
 from hala_release.manifest import Record
+from pipeline.compiled import compiled
 from pipeline.words import Folded, Hashes, Places, xxh64
 
 MERSENNE = (1 << 61) - 1
@@ -67,7 +67,7 @@ def permutations(count: int, seed: int) -> tuple[Hashes, Hashes]:
     return scale[0], shift[0]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _signatures(
     data: Any,  # noqa: ANN401
     starts: Places,
@@ -110,7 +110,7 @@ def _signatures(
     return least
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _band_keys(signed: Any, bands: int, width: int) -> Hashes:  # noqa: ANN401
     keys = np.empty((len(signed), bands), np.uint64)
     for row in range(len(signed)):

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import orjson
 import pyarrow as pa
 
 from pipeline.benchmarks import Item
+from pipeline.compiled import compiled, inlined
 from pipeline.storage import is_local, join, reading, writing
 from pipeline.tables import Texts
 from pipeline.words import Bytes, Folded, Hashes, Places, folded, xxh64
@@ -216,7 +216,7 @@ def _filter(keys: Hashes) -> Hashes:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _words(data: Bytes, starts: Places, ends: Places) -> tuple[Hashes, Places]:
     """Hash the words of texts in the form `words`; return where the words of each text end."""
     count = 0
@@ -240,7 +240,7 @@ def _words(data: Bytes, starts: Places, ends: Places) -> tuple[Hashes, Places]:
     return hashes, until
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def runs(words: Hashes, length: int) -> Hashes:
     """Hash each run of so many words."""
     count = max(0, len(words) - length + 1)
@@ -258,7 +258,7 @@ def runs(words: Hashes, length: int) -> Hashes:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _look(words: Hashes, bounds: Places, length: int, filter_: Hashes, rows: Places, found: Hashes) -> int:
     """Note the runs that pass the filter, and return how many there are."""
     mask = np.uint64(len(filter_) * 64 - 1)
@@ -284,7 +284,7 @@ def _look(words: Hashes, bounds: Places, length: int, filter_: Hashes, rows: Pla
     return count
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _mixed(state: np.uint64, length: int) -> np.uint64:
     value = state + np.uint64(length) * _BASE
     value = (value ^ value >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)

@@ -57,7 +57,6 @@ class Tally:
         self.rows: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.rules: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-        self.reasons: dict[str, Counter[str]] = defaultdict(Counter)
         self.examples: dict[str, list[list[str]]] = defaultdict(list)
         self.address: Counter[str] = Counter()
         self.digits: Counter[str] = Counter()

@@ -10,6 +10,7 @@ was cut off goes on where it stopped. Where and how fast a stage runs is not par
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -23,7 +24,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import ValidationError, field_validator
 
 from hala_release.bundle import Bundle, seal
-from hala_release.errors import ConfigError, ContractError
+from hala_release.errors import ConfigError, Unfinished
 from hala_release.located import Document, Mistake, Models, explain
 from hala_release.manifest import Input, Provenance, Record
 from hala_release.payload.parquet import dataset_facts
@@ -72,6 +73,8 @@ class Stage(Generic[Config]):
     """Distributions whose versions are recorded beside those of `TOOLS`."""
     needs_rows: bool = True
     """Whether it works on bundles of an earlier stage."""
+    version: int = 1
+    """Raised when the code comes to give other rows for the same question, so that old results are not taken for it."""
 
 
 def load(path: Path, config: type[Config], overrides: dict[str, Any]) -> Config:
@@ -86,12 +89,16 @@ def load(path: Path, config: type[Config], overrides: dict[str, Any]) -> Config:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="see pipeline/configs") from error
     except (Mistake, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a configuration:\n  {error}", fix="see pipeline/configs") from error
-    data = document.data or {}
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} has to hold `key: value` lines", fix="see pipeline/configs")
     for key, value in overrides.items():
         *outer, last = key.split(".")
         place = data
         for step in outer:
             place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"--set {key}: {step} is no group of keys", fix=f"give all of it: --set {step}=VALUE")
         place[last] = value
     try:
         return config.model_validate(data)
@@ -120,6 +127,12 @@ def run_stage(
         shutil.rmtree(root)
     if (root / "manifest.json").exists():
         return Bundle.open(root)
+    with _alone(root):
+        done = (root / "manifest.json").exists()  # by a process that was there first
+        return Bundle.open(root) if done else _made(stage, config, inputs, root)
+
+
+def _made(stage: Stage[Config], config: Config, inputs: Sequence[Bundle], root: Path) -> Bundle:
     for bundle in inputs:
         bundle.verify()
     files = root / "files"
@@ -144,21 +157,45 @@ def run_stage(
 
 
 def digest(stage: Stage[Config], config: Config, inputs: Sequence[Bundle]) -> str:
-    """Return what names a result: the stage, its configuration and its inputs."""
-    question = [stage.name, config.identity(), [one.manifest_sha256 for one in inputs]]
+    """Return what names a result: the stage, its configuration, and the files of its inputs."""
+    files = [[(entry.path, entry.sha256) for entry in one.manifest.files] for one in inputs]
+    question = [stage.name, stage.version, config.identity(), files]
     return hashlib.sha256(json.dumps(question, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _carry_reports(inputs: Sequence[Bundle], target: Path) -> None:
-    """Take over what earlier stages reported, so that the last bundle can tell the whole story."""
-    for bundle in inputs:
+    """Take over what earlier stages reported, so that the last bundle can tell the whole story.
+
+    Where inputs bring different reports of one name, those of the later ones get a number. What is there already is
+    left: it was taken over before, or is this stage's own.
+    """
+    found: dict[str, Path] = {}
+    for number, bundle in enumerate(inputs, 1):
         for report in sorted((bundle.files / REPORTS).glob("*")):
-            copy = target / report.name
-            if copy.exists() and copy.read_bytes() != report.read_bytes():
-                raise ContractError(
-                    f"two inputs bring a different {REPORTS}/{report.name}", fix="give inputs that went other roads"
-                )
-            storage.copy(str(report), str(copy))
+            same = found.setdefault(report.name, report)
+            if same.read_bytes() != report.read_bytes():
+                found[f"{report.stem}-{number}{report.suffix}"] = report
+    for name, report in found.items():
+        if not (target / name).exists():
+            storage.copy(str(report), str(target / name))
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Keep a second process from making the same result at the same time.
+
+    Raises:
+        Unfinished: there is one.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Unfinished(
+                f"another process is making {root}", fix="wait for it; the same command then finds the result"
+            ) from error
+        yield
 
 
 @contextmanager
@@ -169,7 +206,9 @@ def placed(executor: Executor, shards: list[str], root: Path) -> Iterator[tuple[
         return
     place = join(executor.storage, root.parent.name, root.name)
     there = [join(place, "inputs", f"{number:05d}.parquet") for number in range(len(shards))]
-    for shard, target in zip(shards[len(storage.names(join(place, "inputs"))) :], there, strict=False):
-        storage.copy(shard, target)
+    copied = set(storage.names(join(place, "inputs")))
+    for shard, target in zip(shards, there, strict=True):
+        if target.rpartition("/")[2] not in copied:
+            storage.copy(shard, target)
     yield there, place
     storage.copy_tree(join(place, "files"), str(root / "files"))

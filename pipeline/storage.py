@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,13 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 def writing(path: str) -> Iterator[IO[bytes]]:
     """Open a file to write; it appears under its name when the block is left without an error, and lasts."""
     if not is_local(path):
-        with fsspec.open(path, "wb") as file:
-            yield file
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "file"
+            with whole.open("wb") as file:
+                yield file
+            system, place = fsspec.url_to_fs(path)
+            system.makedirs(place.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(whole), place)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -43,31 +43,25 @@ def writing_tables(
     folder: str, rank: int, world_size: int, schema: pa.Schema = rows.ROW
 ) -> Iterator[Callable[[pa.Table], None]]:
     """Give a function that adds rows to one shard: the same bytes as `rows.writing_rows` makes of the same rows."""
-    held: list[pa.Table] = []
+    held = schema.empty_table()
+    weights = np.zeros(0, np.int64)
 
     path = join(folder, f"train-{rank:05d}-of-{world_size:05d}.parquet")
     with writing(path) as file, pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["source"]) as writer:
 
-        def write(table: pa.Table, *, last: bool = False) -> None:
-            held.append(table.select(schema.names).cast(schema))
-            if not last and sum(len(one) for one in held) < rows.GROUP_ROWS and weight(held) < rows.GROUP_CHARACTERS:
-                return
-            whole = pa.concat_tables(held)
-            held.clear()
+        def write(table: pa.Table) -> None:
+            nonlocal held, weights
+            held = pa.concat_tables([held, table.select(schema.names).cast(schema)])
+            weights = np.concatenate([weights, characters(table)])
             start = 0
-            for end in _cuts(characters(whole)):
-                writer.write_table(whole.slice(start, end - start).combine_chunks())
+            for end in _cuts(weights):
+                writer.write_table(held.slice(start, end - start).combine_chunks())
                 start = end
-            if start < len(whole) and last:
-                writer.write_table(whole.slice(start).combine_chunks())
-            elif start < len(whole):
-                held.append(whole.slice(start))
-
-        def weight(tables: list[pa.Table]) -> int:
-            return sum(int(characters(one).sum()) for one in tables)
+            held, weights = held.slice(start), weights[start:]
 
         yield write
-        write(schema.empty_table(), last=True)
+        if len(held):
+            writer.write_table(held.combine_chunks())
 
 
 def _cuts(weights: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[int]:

@@ -9,7 +9,8 @@ its pieces by itself and gave everything back that it was to leave alone; else i
 
     length         a piece broke off at `max_tokens`
     unrestored     the model lost or doubled something that was to stay
-    refused: …     the server would not take a piece
+    empty          the model answered nothing to a piece
+    refused: …     the server would not take a piece, or failed at it for long while it answered others
     too_long       the row is not translated: a turn has more than `turn_characters`
 """
 
@@ -36,6 +37,7 @@ from pipeline.text.segments import Border
 
 TOO_LONG = "too_long"
 UNRESTORED = "unrestored"
+EMPTY = "empty"
 BORDERS = {"limit": None, "paragraph": Border.PARAGRAPH, "line": Border.LINE}
 
 
@@ -69,6 +71,10 @@ class TranslateConfig(AskingConfig):
     retry: Literal["verbatim", "none"] = "verbatim"
     """What is tried when markers are lost: `verbatim` sends the piece as it is, and takes the answer if everything that
     is protected stands in it as often as in the piece."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the result depends on; the words of the prompt too, which live in the code."""
+        return super().identity() | {"messages": prompts.translation(self.prompt, "{text}")}
 
 
 class Translated(NamedTuple):
@@ -131,7 +137,8 @@ class Translate(Asking):
         answer = await chat.ask(prompts.translation(self.config.prompt, text), parameters)
         counts["tokens/prompt"] += answer.prompt_tokens
         counts["tokens/completion"] += answer.completion_tokens
-        return Translated(answer.text.strip(), answer.finish_reason)
+        said = answer.text.strip()
+        return Translated(said, answer.finish_reason if said or answer.finish_reason != "stop" else EMPTY)
 
 
 def phases(config: TranslateConfig, shards: Sequence[str], files: str, work: str) -> list[Phase]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
 
+from pipeline.compiled import compiled, inlined
 from pipeline.text.arabic import fold_all
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -96,7 +96,7 @@ def _word_character(character: str) -> str:
     return character if category[0] in "LNM" else " "
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _fold(data: Bytes, offsets: Places, becomes: Hashes, longer: Bytes, out: Bytes) -> tuple[int, Places, Places]:
     texts = len(offsets) - 1
     starts = np.empty(texts, np.int64)
@@ -146,7 +146,7 @@ def _fold(data: Bytes, offsets: Places, becomes: Hashes, longer: Bytes, out: Byt
     return at, starts, ends
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _as_it_is(data: Bytes, place: int) -> np.uint64:
     """Pack the four bytes of a character that no table knows."""
     value = np.uint64(4 << 56)
@@ -155,7 +155,7 @@ def _as_it_is(data: Bytes, place: int) -> np.uint64:
     return value
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _character(data: Bytes, place: int, end: int) -> tuple[Any, int]:
     """Return the code of a character of three or four bytes, and its bytes; U+FFFD for a byte that begins none."""
     lead = np.int64(data[place])
@@ -174,12 +174,12 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _left(value: np.uint64, bits: int) -> np.uint64:
     return value << np.uint64(bits) | value >> np.uint64(64 - bits)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _read(data: Bytes, place: int, size: int) -> np.uint64:
     value = np.uint64(0)
     for byte in range(size):
@@ -187,12 +187,12 @@ def _read(data: Bytes, place: int, size: int) -> np.uint64:
     return value
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _round(state: np.uint64, value: np.uint64) -> np.uint64:
     return _left(state + value * _P2, 31) * _P1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def xxh64(data: Bytes, start: int, end: int) -> np.uint64:
     """Hash bytes as the library xxhash does (XXH64, seed 0), so that a hash is that of datatrove."""
     place = start
@@ -224,7 +224,7 @@ def xxh64(data: Bytes, start: int, end: int) -> np.uint64:
     return value ^ value >> np.uint64(32)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def hashes(data: Bytes, starts: Places, ends: Places) -> Hashes:
     """Hash each text."""
     found = np.empty(len(starts), np.uint64)

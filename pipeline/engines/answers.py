@@ -233,13 +233,17 @@ class _Index(NamedTuple):
         prefixes, locations = [], []
         for file, path in enumerate(paths):
             names, ends = _indexed(path)
-            starts = np.concatenate([np.zeros(min(1, len(ends)), np.uint64), ends[:-1]])
             more_names, more_starts = _scanned(path, int(ends[-1]) if len(ends) else 0)
-            prefixes += [names, more_names]
-            locations += [places | np.uint64(file << PLACE_BITS) for places in (starts, more_starts)]
+            starts = ends  # in place: a line begins where the one before it ends
+            starts[1:] = ends[:-1]
+            starts[:1] = 0
+            for places, which in ((starts, names), (more_starts, more_names)):
+                if len(places):
+                    prefixes.append(which)
+                    locations.append(np.bitwise_or(places, np.uint64(file << PLACE_BITS), out=places))
         if not prefixes:
             return cls.empty()
-        return cls.sorted(np.concatenate(prefixes), np.concatenate(locations))
+        return cls.sorted(_joined(prefixes), _joined(locations))
 
     @classmethod
     def sorted(cls, prefixes: Numbers, locations: Numbers) -> _Index:
@@ -259,17 +263,25 @@ class _Index(NamedTuple):
         return [int(place) for place in self.locations[first:last]]
 
 
+def _joined(arrays: list[Numbers]) -> Numbers:
+    """Join arrays and let go of them."""
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    arrays.clear()
+    return joined
+
+
 def _indexed(path: Path) -> tuple[Numbers, Numbers]:
     """Return prefixes and ends of lines as the index file has them, up to where it makes no sense."""
     try:
-        data = path.with_suffix(".index").read_bytes()
+        data = np.fromfile(path.with_suffix(".index"), ">u8")
     except FileNotFoundError:
-        data = b""
-    pairs = np.frombuffer(data, ">u8", count=len(data) // 16 * 2).astype(np.uint64).reshape(-1, 2)
-    ends = pairs[:, 1].astype(np.int64)
-    sound = (np.diff(ends, prepend=0) > HEAD_CHARACTERS) & (ends <= path.stat().st_size)
+        data = np.zeros(0, ">u8")
+    whole = len(data) // 2 * 2
+    prefixes, ends = data[0:whole:2].astype(np.uint64), data[1:whole:2].astype(np.uint64)
+    del data  # of large caches too, no more than some arrays of eight bytes an answer lie in memory at a time
+    sound = (np.diff(ends.view(np.int64), prepend=0) > HEAD_CHARACTERS) & (ends <= path.stat().st_size)
     count = len(sound) if sound.all() else int(sound.argmin())
-    return pairs[:count, 0].copy(), pairs[:count, 1].copy()
+    return prefixes[:count], ends[:count]
 
 
 def _scanned(path: Path, start: int) -> tuple[Numbers, Numbers]:

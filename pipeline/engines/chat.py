@@ -157,7 +157,7 @@ class Chat:
         except _Refused as refusal:
             # Not kept: another run may serve the model with a longer context, and a refusal costs no tokens.
             self._refused += 1
-            if self._refused >= self._client.refusals and not self.tally.requests:
+            if self._refused >= self._client.refusals and not (self.tally.requests or self.tally.cached):
                 raise ConfigError(
                     f"{self._endpoint.url} refused the first {self._refused} requests: {refusal}",
                     fix="compare `sampling:` and the length of segments with what the server allows",
@@ -175,6 +175,7 @@ class Chat:
     async def _insist(self, body: bytes) -> Answer:
         wait = self._client.first_wait
         end = None
+        answered = self.tally.requests
         while True:
             try:
                 return await self._once(body)
@@ -185,6 +186,8 @@ class Chat:
             now = time.monotonic()
             end = end or now + self._client.patience
             pause = max(wait, asked)
+            if now + pause > end and self.tally.requests > answered:
+                raise _Refused(problem)  # the server is well, and fails at this request alone
             if now + pause > end:
                 raise Unfinished(
                     f"{self._endpoint.url} gave no answer in {self._client.patience:g} s: {problem}",

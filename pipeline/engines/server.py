@@ -27,14 +27,16 @@ Server = Annotated[Vllm | Remote | Echo, Field(discriminator="kind")]
 
 def identity(server: Server) -> dict[str, Any]:
     """Return what answers depend on: which model it is, and not where it runs."""
+    limits: dict[str, Any] = {}
     match server:
         case Vllm():
             model, digest = server.name, _vllm_digest(server.model_dump_json())
+            limits = {"max_model_len": server.max_model_len}  # decides what is refused
         case Remote():
             model, digest = server.model, server.digest
         case Echo():
             _, model, digest, _ = server.endpoint("")
-    return {"kind": server.kind, "model": model, "digest": digest}
+    return {"kind": server.kind, "model": model, "digest": digest, **limits}
 
 
 @functools.lru_cache

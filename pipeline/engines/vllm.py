@@ -30,8 +30,8 @@ from hala_release.manifest import Record
 from pipeline.engines.endpoint import Endpoint
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-WEIGHED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.tiktoken")
-"""Files of a model that decide what it answers: weights, configurations, tokenizer, chat template."""
+UNWEIGHED = (".md", ".png", ".lock")
+"""Endings of files beside a model that decide nothing of what it answers."""
 OWN = ("--host", "--port", "--served-model-name", "--revision", "--dtype", "--max-model-len", "--chat-template")
 """Arguments that are not to be given twice."""
 TAIL_LINES = 20
@@ -159,9 +159,12 @@ def digest(config: Vllm, version: str) -> str:
     """Return what changes when answers may: the model's files or commit, vLLM, and how vLLM is told to compute."""
     model: object
     if config.local:
-        paths = sorted({path for pattern in WEIGHED for path in Path(config.model).glob(pattern)})
+        root = Path(config.model)
+        paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.endswith(UNWEIGHED))
         with ThreadPoolExecutor() as threads:
-            model = dict(zip([path.name for path in paths], threads.map(sha256_of, paths), strict=True))
+            model = dict(
+                zip([path.relative_to(root).as_posix() for path in paths], threads.map(sha256_of, paths), strict=True)
+            )
     else:
         model = [config.model, config.revision]
     template = config.chat_template and sha256_of(config.chat_template)

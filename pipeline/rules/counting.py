@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, auto
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 
+from pipeline.compiled import compiled
 from pipeline.text import arabic
 
 Points = np.ndarray[Any, np.dtype[np.uint32]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Stamps = np.ndarray[Any, np.dtype[np.int32]]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Compile a function, and keep what was compiled where some folder can be written."""
-    try:
-        fast = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba finds no place for its cache
-        fast = numba.njit(nogil=True)(function)
-    return cast("Function", fast)
 
 
 class Sign(IntEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import orjson
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline import rows
 from pipeline.rows import Row
@@ -17,7 +18,18 @@ from pipeline.rules.counting import Count, Sign
 from pipeline.rules.rule import Action, Batch, Hit, Limits, difference, where
 
 
-class Size(Limits):
+class Readable(Limits):
+    """Limits of a rule that says whether the others can read a row at all: what it finds is always dropped."""
+
+    @field_validator("enabled", "action")
+    @classmethod
+    def _always_drops(cls, given: bool | Action) -> bool | Action:
+        if given not in (True, "drop"):
+            raise ValueError("no other rule can read the rows that this one drops; it stays on, with `action: drop`")
+        return given
+
+
+class Size(Readable):
     """A row that is too long is dropped unread: no other rule looks at it."""
 
     max_characters: Annotated[int, Field(ge=1)] = 200_000
@@ -25,7 +37,7 @@ class Size(Limits):
     max_turns: Annotated[int, Field(ge=1)] = 200
 
 
-class Schema(Limits):
+class Schema(Readable):
     """A row whose turns do not fit each other is dropped: no other rule can compare them."""
 
     ends_with: tuple[str, ...] = ("assistant",)
@@ -68,11 +80,10 @@ class Tokens(Limits):
 def sound(row: Row, size: Size, schema: Schema) -> tuple[str, str] | None:
     """Return the rule that forbids looking at a row at all and the reason, or None."""
     turns, target = row["turns"], row["target"]
-    if size.enabled:
-        if len(turns) > size.max_turns or len(target or ()) > size.max_turns:
-            return "S0", f"{max(len(turns), len(target or ()))} turns"
-        if (characters := rows.characters(row)) > size.max_characters:
-            return "S0", f"{characters} characters"
+    if len(turns) > size.max_turns or len(target or ()) > size.max_turns:
+        return "S0", f"{max(len(turns), len(target or ()))} turns"
+    if (characters := rows.characters(row)) > size.max_characters:
+        return "S0", f"{characters} characters"
     if target is None:
         return "S1", "no translation"
     if len(target) != len(turns):
@@ -179,21 +190,32 @@ def _all_keys(blocks: Counter[str]) -> Counter[str]:
             value = orjson.loads(block)
         except orjson.JSONDecodeError:
             continue
-        keys.update(_keys(value, ""))
+        keys.update(_keys(value))
     return keys
 
 
-def _keys(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+def _keys(value: Any) -> Iterator[str]:  # noqa: ANN401
     """Name every key with its path; the name of a tool that is called counts as one."""
-    if isinstance(value, dict):
-        for key, inside in value.items():
-            yield f"{path}{key}"
-            yield from _keys(inside, f"{path}{key}.")
-        if isinstance(value.get("name"), str) and ("arguments" in value or "parameters" in value):
-            yield f"{path}name={value['name']}"
-    elif isinstance(value, list):
-        for inside in value:
-            yield from _keys(inside, path)
+    rest = [(value, "")]
+    while rest:
+        value, path = rest.pop()
+        if isinstance(value, dict):
+            for key, inside in value.items():
+                yield f"{path}{key}"
+                if isinstance(inside, dict | list):
+                    rest.append((inside, _outer(f"{path}{key}.")))
+            if isinstance(value.get("name"), str) and ("arguments" in value or "parameters" in value):
+                yield f"{path}name={value['name']}"
+        elif isinstance(value, list):
+            rest += [(inside, path) for inside in value if isinstance(inside, dict | list)]
+
+
+_PATH = 200
+"""Characters of a path that stands before every key below it; a longer one is named by its digest."""
+
+
+def _outer(path: str) -> str:
+    return path if len(path) <= _PATH else f"{hashlib.sha256(path.encode()).hexdigest()}."
 
 
 def lists(batch: Batch, limits: Lists) -> Iterable[Hit]:

@@ -201,11 +201,15 @@ def _outside(rule: Rule, batch: Batch, pair: int, text: str, limits: Limits) -> 
     masked = spans(text) if rule.repairs is not None else []
     if not masked:
         return rule.repair(batch, pair, text, limits)
-    stand_in = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in text)
-    pieces, place = [], 0
+    prose, place = [], 0
     for span in masked:
-        pieces += [text[place : span.start], stand_in]
+        prose.append(text[place : span.start].replace(_SIGN, _ITSELF))
         place = span.end
-    mended = rule.repair(batch, pair, "".join([*pieces, text[place:]]), limits).split(stand_in)
+    prose.append(text[place:].replace(_SIGN, _ITSELF))
+    mended = [one.replace(_ITSELF, _SIGN) for one in rule.repair(batch, pair, _MASK.join(prose), limits).split(_MASK)]
     kept = [text[span.start : span.end] for span in masked]
     return "".join(piece for pair_of in zip(mended, [*kept, ""], strict=True) for piece in pair_of)
+
+
+_SIGN, _MASK, _ITSELF = "\ue000", "\ue000\ue001", "\ue000\ue002"
+"""A private character, what stands for a span, and what stands for the character where the text has it."""

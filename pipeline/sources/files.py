@@ -255,7 +255,7 @@ class _Array(io.RawIOBase):
     """A JSON array as lines; its parser reads half of a surrogate pair as a question mark."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.items = ijson.items(file, "item")
+        self.items = ijson.items(file, "item", use_float=True)
         self.left = b""
 
     def readable(self) -> bool:
@@ -264,7 +264,7 @@ class _Array(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - what the base class says
         if not self.left:
             try:
-                self.left = orjson.dumps(next(self.items), default=str) + b"\n"
+                self.left = orjson.dumps(next(self.items)) + b"\n"
             except StopIteration:
                 return 0
         size = min(len(buffer), len(self.left))

@@ -188,12 +188,12 @@ def _run_end(text: str, place: int) -> int:
 
 
 def _fence(scan: _Scan, place: int) -> Span | None:
-    opens = _FENCE_OPENS.match(scan.text, place)
-    if not opens:
-        return None
     head = scan.text[max(0, place - _INDENT) : place]
     starts_line = not head[head.rfind("\n") + 1 :].strip(" \t>") and (place <= _INDENT or "\n" in head)
-    if not starts_line and (opens[1][0] == "~" or not _LANGUAGE.fullmatch(opens[2]) or opens.end() == len(scan.text)):
+    if not starts_line and scan.text[place] == "~":
+        return None
+    opens = _FENCE_OPENS.match(scan.text, place)  # reads to the end of the line
+    if not opens or (not starts_line and (not _LANGUAGE.fullmatch(opens[2]) or opens.end() == len(scan.text))):
         return None
     sign = opens[1]
     closes = scan.fence_closes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
 import os
 import stat
 import subprocess
@@ -15,7 +17,7 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError, Unfinished
 from pipeline import executor, rows, storage
 from pipeline.__main__ import STAGES
-from pipeline.stage import load, run_stage
+from pipeline.stage import digest, load, placed, run_stage
 from tests.stages.toys import MAKE, ROWS, SHARDS, SHOUT, ShoutConfig, ToyConfig
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +111,7 @@ def test_a_failed_task_is_told_and_the_same_command_goes_on(made: Bundle, tmp_pa
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(made: Bundle, tmp_path: Path) -> None:
     poison = tmp_path / "poison"
     poison.touch()
-    config = f"ShoutConfig(poison={str(poison)!r}, kill=True, executor={{'kind': 'local', 'workers': 1}})"
+    config = f"ShoutConfig(poison={str(poison)!r}, kill='group', executor={{'kind': 'local', 'workers': 1}})"
     assert in_another_process(made, tmp_path, config).startswith("-9")
     (root,) = tmp_path.glob("shout/*")
     assert not (root / "manifest.json").exists()
@@ -119,6 +121,49 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(made: Bundle, tmp_pat
     shouted.verify(rehash=True)
     reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
     assert shouted.manifest_sha256 == reference.manifest_sha256
+
+
+def test_a_worker_that_is_killed_is_told_and_does_not_hang_the_command(made: Bundle, tmp_path: Path) -> None:
+    poison = tmp_path / "poison"
+    poison.touch()
+    config = ShoutConfig(poison=str(poison), kill="process", executor=executor.Local(workers=2))
+    with pytest.raises(Unfinished, match="was killed") as told:
+        run_stage(SHOUT, config, [made], tmp_path)
+    assert "fewer workers" in told.value.fix
+    poison.unlink()
+    shouted = run_stage(SHOUT, config, [made], tmp_path)
+    reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
+    assert shouted.manifest_sha256 == reference.manifest_sha256
+
+
+def test_two_processes_do_not_make_one_result_at_a_time(made: Bundle, tmp_path: Path) -> None:
+    root = tmp_path / "shout" / digest(SHOUT, ShoutConfig(), [made])[:16]
+    root.mkdir(parents=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Unfinished, match="another process is making"):
+            run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
+    assert run_stage(SHOUT, ShoutConfig(), [made], tmp_path).root == root
+
+
+def test_a_new_version_of_the_code_makes_a_new_result(made: Bundle, tmp_path: Path) -> None:
+    newer = dataclasses.replace(SHOUT, version=SHOUT.version + 1)
+    assert (
+        run_stage(newer, ShoutConfig(), [made], tmp_path).root != run_stage(SHOUT, ShoutConfig(), [made], tmp_path).root
+    )
+
+
+def test_jobs_find_the_shards_where_they_look_also_after_a_broken_upload(made: Bundle, tmp_path: Path) -> None:
+    where = executor.Jobs.model_construct(kind="jobs", storage=f"file://{tmp_path}/bucket")
+    shards = rows.shards([made])
+    root = tmp_path / "shout" / "0123"
+    broken = f"file://{tmp_path}/bucket/shout/0123/inputs/00001.parquet"
+    storage.copy(shards[1], broken)
+    with placed(where, shards, root) as (there, place):
+        assert [list(rows.read_rows(one)) for one in there] == [list(rows.read_rows(one)) for one in shards]
+        with storage.writing(storage.join(place, "files", "data", "result")) as file:
+            file.write(b"made there")
+    assert (root / "files" / "data" / "result").read_bytes() == b"made there"
 
 
 def test_slurm_gets_array_jobs_and_the_same_command_seals_what_they_made(
@@ -212,6 +257,17 @@ def test_reports_of_earlier_stages_travel_on(made: Bundle, tmp_path: Path) -> No
     assert both.manifest.facts.rows == 2 * ROWS * SHARDS  # type: ignore[union-attr]
 
 
+def test_different_reports_of_one_name_travel_side_by_side(made: Bundle, tmp_path: Path) -> None:
+    one = run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
+    two = run_stage(SHOUT, ShoutConfig(), [made, made], tmp_path)
+    last = run_stage(dataclasses.replace(MAKE, name="mix", needs_rows=True), ToyConfig(), [one, two], tmp_path)
+    reports = {path.name: path.read_bytes() for path in (last.files / "reports").iterdir()}
+    assert reports == {
+        "toy.json": (one.files / "reports/toy.json").read_bytes(),
+        "toy-2.json": (two.files / "reports/toy.json").read_bytes(),
+    }
+
+
 def test_a_row_keeps_its_id_when_the_source_grows_and_gets_another_when_it_changes() -> None:
     turns: list[rows.Turn] = [{"role": "user", "text": "مرحبًا"}]
     assert rows.row_id("toy", 3, turns) == rows.row_id("toy", 3, [*turns])
@@ -230,6 +286,10 @@ def test_files_are_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with storage.writing(str(target)) as file:
         file.write(b"whole")
     assert storage.names(str(target.parent)) == ["file"]
+    with pytest.raises(RuntimeError), storage.writing(f"memory:/{target}") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert storage.names(f"memory:/{target.parent}") == []
 
 
 def test_a_storage_may_be_a_url(tmp_path: Path) -> None:
@@ -258,5 +318,7 @@ def test_the_command_prints_where_the_result_lies_and_errors_name_the_way_out(tm
     told = run("filter", str(written(tmp_path, "")), "--from", str(tmp_path))
     assert told.returncode == 3
     assert "is not a bundle" in told.stderr
-    told = run("filter", str(written(tmp_path, "")), "--set", "rules")
-    assert told.returncode == 2
+    for override in ("rules", "rules=[a", "executor.kind.local=1"):
+        told = run("filter", str(written(tmp_path, "executor: {kind: local}")), "--set", override)
+        assert told.returncode == 2, told.stderr
+        assert f"--set {override.partition('=')[0]}" in told.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
@@ -14,6 +15,7 @@ from pipeline.executor import Phase
 from pipeline.rows import ReadRows, WriteRows, document, new_row
 from pipeline.stage import Stage, StageConfig
 
+Kill = Literal["group", "process", "nobody"]
 SHARDS = 4
 ROWS = 50
 
@@ -42,7 +44,7 @@ class Make(PipelineStep):
 class Shout(PipelineStep):
     """Answer every row; while the file `poison` exists, one task dies or fails half-way instead."""
 
-    def __init__(self, poison: str, *, kill: bool) -> None:
+    def __init__(self, poison: str, kill: Kill) -> None:
         super().__init__()
         self.poison = poison
         self.kill = kill
@@ -51,8 +53,13 @@ class Shout(PipelineStep):
         """Yield each row with its target."""
         for number, one in enumerate(data or ()):
             if rank == 2 and number == ROWS // 2 and os.path.exists(self.poison):  # noqa: PTH110
-                if self.kill:
-                    os.killpg(0, signal.SIGKILL)
+                match self.kill:
+                    case "group":
+                        os.killpg(0, signal.SIGKILL)
+                    case "process":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    case "nobody":
+                        pass
                 raise RuntimeError("the poison worked")
             text = one.metadata["turns"][0]["text"].upper()
             one.metadata["target"] = [{"text": text, "finish_reason": "stop"}]
@@ -79,8 +86,8 @@ class ShoutConfig(StageConfig):
 
     poison: str = "/nowhere"
     """A file that makes a task fail while it exists."""
-    kill: bool = False
-    """Die instead of failing."""
+    kill: Kill = "nobody"
+    """Who dies, instead of failing."""
 
     unhashed = StageConfig.unhashed | {"poison", "kill"}
 
@@ -91,7 +98,7 @@ def _make(config: ToyConfig, shards: Sequence[str], files: str, work: str) -> li
 
 def _shout(config: ShoutConfig, shards: Sequence[str], files: str, work: str) -> list[Phase]:
     return [
-        Phase("shout", [ReadRows(shards), Shout(config.poison, kill=config.kill), WriteRows(files)], len(shards)),
+        Phase("shout", [ReadRows(shards), Shout(config.poison, config.kill), WriteRows(files)], len(shards)),
         Phase("count", [Count(files)], 1),
     ]
 
