@@ -62,6 +62,10 @@ class Echo(Record):
     """Tokens of a question and its answer together; a longer one is refused."""
     lose: Annotated[int, Field(ge=0)] = 0
     """One answer in this many comes without its markers; 0: none."""
+    blank: str = ""
+    """A text that holds this is answered with nothing."""
+    poison: str = ""
+    """A text that holds this makes the server fail, each time."""
     slots: Annotated[int, Field(ge=1)] = 10_000
     """Requests that are answered at a time; the others wait."""
     delay: Annotated[float, Field(ge=0)] = 0
@@ -71,7 +75,7 @@ class Echo(Record):
 
     def endpoint(self, url: str) -> Endpoint:
         """Return where the server is reached; how long it takes is no part of its digest."""
-        return Endpoint(url, self.model, f"echo-{VERSION}-{self.answer}-{self.context}-{self.lose}")
+        return Endpoint(url, self.model, f"echo-{VERSION}-{self.answer}-{self.context}-{self.lose}-{self.blank}")
 
 
 @contextmanager
@@ -148,7 +152,8 @@ def reply(request: dict[str, Any], config: Echo) -> Reply:
         text = verdict(content)
     else:
         text = text_of(content)
-        text = pseudo_arabic(text) if config.answer == "arabic" else text
+        blank = config.blank and config.blank in text
+        text = "" if blank else pseudo_arabic(text) if config.answer == "arabic" else text
         if config.lose and zlib.crc32(text.encode()) % config.lose == 0:
             text = re.sub(r"\[\[\d+\]\]", "", text)
     asked = sum(len(_TOKEN.findall(str(message["content"]))) for message in request["messages"])
@@ -211,6 +216,9 @@ class Server:
             return
         if request["model"] != self.config.model:
             await _send(send, 404, _error(f"The model `{request['model']}` does not exist."))
+            return
+        if self.config.poison and self.config.poison in str(request["messages"][-1]["content"]):
+            await _fail(send, "500")
             return
         if request.get("stream"):
             await _send(send, 400, _error("this server does not stream"))

@@ -326,6 +326,35 @@ def test_a_piece_that_the_server_refuses_is_told_and_the_others_go_on(tmp_path: 
     assert report(bundle, "translate")["finish_reasons"] == {"refused": 1, "stop": 2}
 
 
+def test_a_piece_that_is_answered_with_nothing_is_not_a_whole_translation(tmp_path: Path) -> None:
+    text = "Take one a day.\n\nNever take two.\n\nKeep it dry."
+    bundle = translated(tmp_path, [conversation(0, text)], server=echo(blank="Never"), segment_characters=20)
+    (((_, reason),),) = targets(bundle)
+    assert reason == "empty"
+    assert report(bundle, "translate")["finish_reasons"] == {"empty": 1}
+
+
+def test_one_request_at_which_the_server_always_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    made = [conversation(number, f"Text {number}.") for number in range(40)] + [conversation(40, "Say abracadabra.")]
+    server = echo(poison="abracadabra", delay=0.1)
+    client = {"concurrency": 2, "patience": 1, "first_wait": 0.1}
+    bundle = translated(tmp_path, made[::-1], server=server, client=client)
+    reasons = [reason for row in targets(bundle) for _, reason in row]
+    assert reasons[0] == "refused: 500 told to fail"
+    assert set(reasons[1:]) == {"stop"}
+
+
+def test_rows_that_are_refused_do_not_stop_a_run_that_goes_on_from_its_answers(tmp_path: Path) -> None:
+    made = [*(conversation(number, f"Text {number}.") for number in range(5))]
+    made += [conversation(number, "word " * 250 + str(number)) for number in range(5, 30)]
+    options: dict[str, Any] = {"server": echo(context=300), "max_tokens": {"per_character": 0.1}}
+    first = translated(tmp_path, made, **options)
+    again = run_stage(
+        translate.STAGE, configured(tmp_path, **options), [Bundle.open(tmp_path / "made")], tmp_path / "out", again=True
+    )
+    assert again.manifest_sha256 == first.manifest_sha256
+
+
 def test_a_server_that_refuses_everything_is_an_error_and_not_a_corpus(tmp_path: Path) -> None:
     made = [conversation(number, f"Text {number}.") for number in range(50)]
     with pytest.raises(ConfigError, match="refused the first 20 requests"):
