@@ -4,7 +4,6 @@
     reports/quality.png                  the same as a chart
     reports/dedup.json                   duplicates by kind
     reports/contamination-SIDE.json      rows dropped because they hold test items, by benchmark
-    reports/audit.json                   what two human readers said of a sample
 
 A bundle may have all of them or none. Keys that are not named here are for other readers.
 """

@@ -5,7 +5,7 @@
 
 Rows are drawn by a digest of their id, from each source as many as its share. With `--dropped N` the sheet holds rows
 that a rule dropped as well, without a sign of it, so that the readers judge the rules, too; which rule it was stands in
-a file of its own, `SHEET.key.csv`.
+a file of its own, `SHEET.key.csv`. Dropped rows of which only the start is kept are not drawn: readers would see it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hala_release.bundle import Bundle
-from hala_release.errors import ConfigError, HalaError
+from hala_release.errors import ConfigError, ContractError, HalaError
 from pipeline import rows
 from pipeline.storage import writing
 
@@ -50,25 +50,49 @@ class Pick(NamedTuple):
     rule: str
 
 
-def sheet(bundle: Bundle, count: int, dropped: int, seed: int) -> list[Pick]:
-    """Draw rows for the sheet; the same bundle and seed give the same rows in the same order."""
-    picks = [
-        *_draw(rows.shards([bundle]), count, seed),
-        *(_draw(rows.shards([bundle], "dropped"), dropped, seed) if dropped else ()),
-    ]
-    return sorted(picks, key=lambda pick: pick.order)
+class Sheet(NamedTuple):
+    """The rows of a sheet in their order, and how many could not be drawn."""
+
+    picks: list[Pick]
+    cut: int
+    """Dropped rows of which only the start is kept."""
 
 
-def _draw(shards: Sequence[str], count: int, seed: int) -> list[Pick]:
-    """Draw rows, from each source its share, at least one; memory is that of the rows drawn."""
-    sizes = Counter(row["source"] for shard in shards for row in rows.read_rows(shard))
+def sheet(bundle: Bundle, count: int, dropped: int, seed: int) -> Sheet:
+    """Draw rows for the sheet; the same bundle and seed give the same rows in the same order.
+
+    Raises:
+        ContractError: the bundle does not hold rows.
+    """
+    try:
+        shards = rows.shards([bundle])
+    except ContractError as error:
+        raise ContractError(str(error), fix="give the bundle of `filter`, or of another stage before `pack`") from error
+    picks, cut = _draw(shards, count, seed), 0
+    if dropped:
+        shards = rows.shards([bundle], "dropped")
+        picks += _draw(shards, dropped, seed, _whole)
+        cut = sum(not _whole(row) for shard in shards for row in rows.read_rows(shard))
+    return Sheet(sorted(picks, key=lambda pick: pick.order), cut)
+
+
+def _whole(row: Mapping[str, Any]) -> bool:
+    """Tell whether a dropped row is kept as it was; a text of just so many characters may be cut."""
+    return all(len(turn["text"]) < rows.DROPPED_CHARACTERS for turn in (*row["turns"], *(row["target"] or ())))
+
+
+def _draw(
+    shards: Sequence[str], count: int, seed: int, fit: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> list[Pick]:
+    """Draw rows that fit, from each source its share, at least one; memory is that of the rows drawn."""
+    sizes = Counter(row["source"] for shard in shards for row in filter(fit, rows.read_rows(shard)))
     if not sizes:
         return []
     wanted = _shares(sizes, min(count, sizes.total()))
     best: dict[str, list[tuple[int, int, str, dict[str, Any]]]] = defaultdict(list)
     number = 0
     for shard in shards:
-        for row in rows.read_rows(shard):
+        for row in filter(fit, rows.read_rows(shard)):
             number += 1
             order = hashlib.sha256(f"{seed} {row['id']}".encode()).hexdigest()
             heap = best[row["source"]]
@@ -135,19 +159,38 @@ def read_sheet(path: Path) -> Table:
     Raises:
         ConfigError: a column is missing, or an answer is none that can be counted; names all of them.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8", fix="save it as CSV UTF-8") from error
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    if missing := [column for column in ("id", *ANSWERS) if column not in (reader.fieldnames or ())]:
-        raise ConfigError(f"{path} has no column {', '.join(missing)}", fix="keep the header as it was")
-    table = {(line["id"] or "").removeprefix("'"): _answers(line) for line in reader}
+    table = {(line["id"] or "").removeprefix("'"): _answers(line) for line in _read(path, ("id", *ANSWERS))}
     if problems := [f"{row}: {problem}" for row, answers in table.items() for problem in _problems(answers)]:
         raise ConfigError(f"{path}:\n  " + "\n  ".join(problems[:20]), fix="correct these cells")
     return table
+
+
+def read_key(path: Path) -> dict[str, str]:
+    """Read which rule dropped each row of a sheet.
+
+    Raises:
+        ConfigError: it is not the file that was written beside the sheet.
+    """
+    return {(line["id"] or "").removeprefix("'"): line["rule"] or "" for line in _read(path, ("id", "rule"))}
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", fix="correct the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8", fix="save it as CSV UTF-8") from error
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    try:
+        if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+            raise ConfigError(f"{path} has no column {', '.join(missing)}", fix="keep the header as it was")
+        return list(reader)
+    except csv.Error as error:
+        raise ConfigError(
+            f"{path}, line {reader.line_num}: {error}", fix="look there for a quotation mark that nothing closes"
+        ) from error
 
 
 def _answers(line: Mapping[str, str | None]) -> dict[str, str]:
@@ -308,13 +351,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "sheet":
-            picks = sheet(Bundle.open(given.bundle), given.rows, given.dropped, given.seed)
+            picks, cut = sheet(Bundle.open(given.bundle), given.rows, given.dropped, given.seed)
             _write(given.out, as_csv(COLUMNS, _lines(picks)))
             if given.dropped:
                 key = [[pick.row["id"], pick.rule] for pick in picks]
                 _write(given.out.with_suffix(".key.csv"), as_csv(("id", "rule"), key))
+                sys.stdout.write(
+                    f"{sum(bool(pick.rule) for pick in picks)} dropped rows are in the sheet; {cut} were left out:"
+                    f" of texts with {rows.DROPPED_CHARACTERS:,} characters and more only the start is kept\n"
+                )
         else:
-            rules = _read_key(given.key) if given.key else None
+            rules = read_key(given.key) if given.key else None
             report = agreement(read_sheet(given.first), read_sheet(given.second), rules)
             _write(given.out, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     except HalaError as error:
@@ -322,11 +369,6 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     sys.stdout.write(f"{given.out}\n")
     return 0
-
-
-def _read_key(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return {line["id"].removeprefix("'"): line["rule"] for line in csv.DictReader(file)}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -17,7 +17,7 @@ from hala_release.manifest import Record
 from pipeline.storage import reading
 
 LETTERS = ("ABCDE", "abcde", "أبجده", "12345")
-_LABEL = re.compile(r"\s*\(?(?:[A-Ea-e]|[أابجد]|هـ?|[1-5])\s*[).\-:]\s+")
+_LABEL = re.compile(r"\A\s*\(?(?:[A-Ea-e]|[أابجد]|هـ?|[1-5])\s*[).\-:]\s+")
 """What some benchmarks write before a choice: `أ) `."""
 
 
@@ -64,17 +64,18 @@ class Benchmark(Record):
             raise ValueError(f"an answer that is an {self.answer_is} needs `choices` and `answer`")
         return self
 
-    def digests(self) -> dict[str, str]:
-        """Return the sha256 of each local file by its name.
+    def digests(self) -> list[dict[str, str]]:
+        """Return name and sha256 of each local file, in their order, which names the items.
 
         Raises:
             ConfigError: a file cannot be read.
         """
-        found = {}
+        found = []
         for path in self.files:
             try:
                 with reading(path) as file:
-                    found[path.rsplit("/", 1)[-1]] = hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
+                    digest = hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
+                    found.append({"name": path.rsplit("/", 1)[-1], "sha256": digest})
             except OSError as error:
                 raise ConfigError(
                     f"{self.name}: {path} cannot be read: {error.strerror or error}", fix="name files that are there"
@@ -97,8 +98,8 @@ def items(benchmark: Benchmark) -> Iterator[Item]:
 
 def commit(benchmark: Benchmark) -> str | None:
     """Return the commit that a dataset's revision stands for; none for local files."""
-    if benchmark.dataset is None:
-        return None
+    if benchmark.dataset is None or re.fullmatch(r"[0-9a-f]{40}", benchmark.revision or ""):
+        return benchmark.revision
     import datasets
 
     with _asking(benchmark):

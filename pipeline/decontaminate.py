@@ -53,10 +53,11 @@ class DecontaminateConfig(StageConfig):
         return found
 
     def identity(self) -> dict[str, Any]:
-        """Return what the result depends on: local files by what they hold, not by where they lie."""
+        """Return what the result depends on: files by what they hold, branches by the commit that they name."""
         found = super().identity()
         for one, given in zip(found["benchmarks"], self.benchmarks, strict=True):
             one["files"] = given.digests()
+            one["revision"] = benchmarks.commit(given)
         return found
 
 

@@ -59,8 +59,8 @@ class DedupConfig(StageConfig):
     """Whose turns make near duplicates: many rows share a long system prompt and nothing else."""
     prompt_action: Action = "drop"
     """What is done with rows that ask the same and are answered otherwise."""
-    prompt_roles: Annotated[tuple[Role, ...], Field(min_length=1)] = ("user",)
-    """Whose turns before the first answer are the prompt."""
+    prompt_roles: Annotated[tuple[Role, ...], Field(min_length=1)] = ("system", "user")
+    """Whose turns, over the whole conversation, are the prompt."""
     best: tuple[Criterion, ...] = ("accepted", "fewest_flags")
     """Which row stays, the first criterion first; after all of them the one that comes first."""
 
@@ -95,11 +95,12 @@ class Sign(PipelineStep):
         """Sign the rows of shard number `rank`."""
         config = self.config
         exact, prompt, bands, best = [_NO_DIGESTS], [_NO_DIGESTS], [np.zeros((0, config.near.bands), np.uint64)], []
+        asking = [ROLES.index(role) for role in config.prompt_roles]
         for table in tables.read_tables(self.shards[rank], ["turns", "target", "verdict", "flags", "repairs"]):
             found = tables.texts(table, config.compare)
             plain = folded(found.values, "exact")
             exact.append(digests(plain, found, np.ones(len(found.values), dtype=bool)))
-            prompt.append(digests(plain, found, _in_prompt(found, config.prompt_roles)))
+            prompt.append(digests(plain, found, np.isin(found.roles, asking)))
             if config.near_action != "keep":
                 bands.append(_bands(found, config))
             best.append(_merits(table, config.best))
@@ -132,14 +133,6 @@ def digests(texts: Folded, found: Texts, used: Mask) -> Hashes:
 
 
 _NO_DIGESTS: Hashes = np.zeros((0, 2), np.uint64)
-
-
-def _in_prompt(found: Texts, roles: Sequence[Role]) -> Mask:
-    answers = np.concatenate([[0], np.cumsum(found.roles == ROLES.index("assistant"))])
-    before = np.repeat(answers[found.bounds[:-1]], np.diff(found.bounds))
-    spoken: Mask = np.isin(found.roles, [ROLES.index(role) for role in roles])
-    unanswered: Mask = answers[1:] == before
-    return np.logical_and(spoken, unanswered)
 
 
 def _bands(found: Texts, config: DedupConfig) -> Hashes:

@@ -10,6 +10,7 @@ Memory: `sort` holds `run_bytes` of rows twice, `merge` a row group of the resul
 
 from __future__ import annotations
 
+import itertools
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
@@ -25,6 +26,7 @@ from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from pydantic import AfterValidator, Field
 
+from hala_release.errors import ContractError
 from hala_release.payload import shards as released_shards
 from hala_release.payload.jsonl import natural_key
 from pipeline import prompts, tables
@@ -51,6 +53,8 @@ RUN_GROUP_BYTES = 4_000_000
 def _whole(splits: Mapping[str, float]) -> Mapping[str, float]:
     if abs(sum(splits.values()) - 1) > 1e-9:
         raise ValueError("the shares of the splits do not add up to 1")
+    if "all" in splits:
+        raise ValueError("`all` is the word of `datasets` for every split; call it otherwise")
     return splits
 
 
@@ -69,7 +73,10 @@ class PackConfig(StageConfig):
     """Whether rows that the judge rejected are not released."""
     splits: Annotated[
         Mapping[Annotated[str, Field(pattern=r"^\w+$")], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_whole)
-    ] = {"train": 0.99, "validation": 0.01}
+    ] = {
+        "train": 0.99,
+        "validation": 0.01,
+    }
     """The share of each split. The English prompt chooses, so that rows which ask the same stay together."""
     shard_bytes: Annotated[int, Field(gt=0)] = 500_000_000
     """Bytes of rows in a shard, before compression."""
@@ -129,7 +136,7 @@ class Sort(PipelineStep):
         groups: dict[str, list[Group]] = defaultdict(list)
         held: list[pa.Table] = []
         runs = 0
-        for table in [*tables.read_tables(self.shards[rank]), None]:
+        for table in itertools.chain(tables.read_tables(self.shards[rank]), [None]):
             if table is not None:
                 held.append(self._released(table, counted))
             if held and (table is None or sum(one.nbytes for one in held) >= self.config.run_bytes):
@@ -281,6 +288,15 @@ class Plan(PipelineStep):
                 for number, (low, high) in enumerate(zip(lows, ends, strict=True))
                 if groups
             ]
+        if not planned:
+            left_out: Counter[str] = Counter()
+            for name in names(join(self.work, "counts")):
+                counted = _read_json(join(self.work, "counts", name))
+                left_out.update({key[1]: count for key, count in counted if key[0] == "excluded"})
+            raise ContractError(
+                f"no row is left to release; left out{_listed(left_out)}",
+                fix="read the reports of earlier stages, or change `exclude_flags:` and `exclude_rejected:`",
+            )
         _write_json(join(self.work, "shards.json"), planned)
 
 
@@ -450,7 +466,8 @@ def attribution(report: Mapping[str, Any], config: PackConfig) -> str:
         f"- Of the rows that came this far, {sum(report['excluded'].values()):,} are left out"
         + _listed(report["excluded"]),
         f"- Repairs of Arabic texts: {sum(report['repairs'].values()):,}" + _listed(report["repairs"]),
-        "- A row with `copies` above 1 stands for so many rows that say the same, itself included.",
+        "- A row with `copies` above 1 stands for so many rows, itself included: the same, nearly the same, or rows "
+        "that ask the same.",
         "",
         "What earlier stages dropped, and why, stands in `reports/`.",
         "",

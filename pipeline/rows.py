@@ -1,6 +1,6 @@
 """The one row that flows through every stage, and the datatrove steps that read and write it.
 
-    id         SOURCE-ROW-HASH; the same row of the same source keeps its id from one version to the next
+    id         SOURCE-ROW-HASH; a row keeps its id while its number and its text stay as they are
     source     the adapter that read it
     revision   the commit of the source
     row        its number there

@@ -49,7 +49,10 @@ class Identified(Limits):
 
 
 class ForeignLetters(Limits):
-    """Letters of Persian, Urdu and Kurdish: those that are another form of an Arabic letter get its form."""
+    """Letters of Persian, Urdu and Kurdish: those that are another form of an Arabic letter get its form.
+
+    A Farsi yeh at the end of a word that could be ي or ى stays, and is flagged, however few there are.
+    """
 
     action: Action = "repair"
     flag_above: Share = 0.005
@@ -104,10 +107,12 @@ def mend_letters(batch: Batch, pair: int, text: str, limits: ForeignLetters) -> 
 
 
 def foreign_letters(batch: Batch, limits: ForeignLetters) -> Iterator[Hit]:
-    """Find targets in which too many letters are no Arabic ones."""
+    """Find targets in which too many letters are no Arabic ones, or one is left that might be two of them."""
     letters = np.maximum(batch.target[:, Count.LETTERS], 1)
     share = batch.target[:, Count.FOREIGN] / letters
     action: Action | None = "flag" if limits.action == "repair" else None
-    for pair in where(share > limits.flag_above):
-        if not batch.excused(pair, limits.unless_source):
-            yield batch.hit(pair, f"{share[pair]:.1%} of the letters are Persian or Urdu ones", action)
+    for pair in where(batch.target[:, Count.FOREIGN]):
+        many, yeh = share[pair] > limits.flag_above, "\u06cc" in batch.target_prose[pair]
+        if (many or yeh) and not batch.excused(pair, limits.unless_source):
+            reason = f"{share[pair]:.1%} of the letters are Persian or Urdu ones" if many else "a Farsi yeh is left"
+            yield batch.hit(pair, reason, action)

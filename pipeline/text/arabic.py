@@ -35,8 +35,44 @@ _DIGITS = {ord(sign): str(value) for digits in ("٠١٢٣٤٥٦٧٨٩", "۰۱۲�
 _SEPARATORS = re.compile("(?<=[0-9])[\u066b\u066c](?=[0-9])")
 _QUOTED = re.compile('«[^«»\n]*+»|"[^"\n]*+"|“[^“”\n]*+”')
 _FOREIGN = re.compile("[\u06a9\u06aa\u06cc\u06d2\u06ce\u06c1\u06be\u06d5\u06c0\u06c2\u06c3]")
-_LETTERS = str.maketrans("\u06a9\u06aa\u06cc\u06d2\u06ce\u06c1\u06be\u06d5\u06c0\u06c2\u06c3", "ككيييهههههة")
-_MAQSURA = re.compile(f"(?<![{_LETTER}])([وف]?(?:عل|إل|ال|حت|مت|لد|سو))\u06cc(?![{_LETTER}])")
+_LETTERS = str.maketrans("\u06a9\u06aa\u06d2\u06ce\u06c1\u06be\u06d5\u06c0\u06c2\u06c3", "ككييهههههة")
+_INNER_YEH = re.compile(f"\u06cc(?=[{TASHKEEL}]*+[{_LETTER}\u0640])")
+_WORD = re.compile(f"[{_LETTER}{TASHKEEL}]++")
+_MARKS = re.compile(f"[{TASHKEEL}]+")
+_MARKS_OF_MAQSURA = "\u064b\u0670"
+
+
+def _ending(words: str, nouns: str) -> re.Pattern[str]:
+    """Match words without their last letter, after `and`; nouns after the article and prepositions, too."""
+
+    def stems(some: str) -> str:
+        return "|".join(
+            sorted({form[:-1] for word in some.split() for form in (word, re.sub("^(ال)?[أإ]", r"\1ا", word))})
+        )
+
+    return re.compile(f"[وف]?(?:{stems(words)}|(?:[بك]?ال|لل|[بلك])?(?:{stems(nouns)}))")
+
+
+_MAQSURA = _ending(
+    "على إلى حتى متى لدى سوى بلى عسى شتى الأولى القرى تعالى أعطى أدى ألقى أنهى ألغى انتهى اشترى التقى استولى"
+    " اكتفى احتوى اختفى ارتدى سعى كفى مضى روى بكى سمى يرى ترى نرى أرى يبقى تبقى يسعى تسعى نسعى يسمى تسمى يخشى"
+    " ينسى يحظى تحظى يتلقى يتولى يتبنى يتمنى",
+    "معنى مبنى منحى مرمى مجرى مغزى مأوى مدى مستوى محتوى مستشفى مشفى منفى مقهى ملهى مسعى مثنى مسمى مستثنى منتدى"
+    " ملتقى مبتغى مقتضى موسيقى هدى رؤى ذكرى شورى فتوى دعوى شكوى عدوى جدوى تقوى نجوى فوضى أنثى إحدى أخرى أعلى"
+    " أدنى أقصى أقوى أغنى أرقى أذكى أحلى أغلى أسمى أنقى كبرى صغرى عظمى وسطى قصوى فصحى جرحى قتلى موتى يتامى"
+    " نصارى سكارى صحارى عذارى كسالى قدامى فتاوى شكاوى دعاوى مصطفى مرتضى موسى عيسى يحيى",
+)
+"""Common words that end in alef maqsura; not those that are as common with a yeh, as قوى and قوي."""
+_YEH = _ending(
+    "في هي التي الذي أي كي لكي لي بي عني إني لأني لكني فعلي بقي نسي يعني يأتي تأتي يؤدي تؤدي يكفي يعطي تعطي"
+    " ينبغي يحتوي تحتوي ينتهي تنتهي يجري تجري الصحي",
+    "أمي أخي ثاني تالي حالي ماضي عالي مالي باقي كافي قاضي أراضي حوالي عربي غربي شرقي جنوبي شمالي محلي دولي"
+    " وطني عالمي علمي عملي رسمي أساسي رئيسي سياسي ثقافي تاريخي طبيعي حقيقي شخصي طبي فني تقني رقمي ذكي عادي مادي"
+    " ديني مدني أمني ذهني تعليمي تقليدي تجاري إداري جماعي صناعي زراعي سنوي شهري يومي أسبوعي لغوي",
+)
+"""Common words that end in yeh."""
+_YEH_SHAPE = re.compile(f".*ئ|(?>[وف]?(?:[بك]?ال|لل)?)(?![يتن]|أت|است)[{_LETTER}]{{3,}}[اوي][{_LETTER}]")
+"""Adjectives such as اقتصادي and قانوني: a long vowel and one letter before the yeh; not what may be a verb."""
 
 
 def clean(text: str) -> str:
@@ -78,10 +114,29 @@ def european_digits(text: str) -> str:
 
 
 def arabic_letters(text: str) -> str:
-    """Return the text with the Arabic form of letters that Persian, Urdu and Kurdish write with another sign."""
+    """Return the text with the Arabic form of letters that Persian, Urdu and Kurdish write with another sign.
+
+    A Farsi yeh inside a word is a yeh. At its end it may be an alef maqsura as well, so it becomes what common words,
+    a mark on it or the shape of the word say; علی is taken for the preposition, not for the name. In other words it
+    stays as it is.
+    """
     if not _FOREIGN.search(text):
         return text
-    return _MAQSURA.sub("\\1ى", text).translate(_LETTERS)
+    text = text.translate(_LETTERS)
+    return _WORD.sub(_final_yeh, _INNER_YEH.sub("ي", text)) if "\u06cc" in text else text
+
+
+def _final_yeh(found: re.Match[str]) -> str:
+    word = found[0]
+    before, yeh, marks = word.rpartition("\u06cc")
+    if not yeh:
+        return word
+    stem = _MARKS.sub("", before)
+    if marks.strip(_MARKS_OF_MAQSURA) or _YEH.fullmatch(stem):
+        return f"{before}ي{marks}"
+    if _MAQSURA.fullmatch(stem):
+        return f"{before}ى{marks}"
+    return f"{before}ي{marks}" if _YEH_SHAPE.fullmatch(stem) else word
 
 
 def fold(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import time
 import unicodedata
 
@@ -41,6 +43,34 @@ def test_spelling_is_mended_and_letters_are_not_folded(text: str, cleaned: str) 
 def test_persian_forms_become_arabic_ones_and_prepositions_keep_their_end() -> None:
     assert arabic.arabic_letters("ذهب علی الی البیت الکبیر حتی النهایة") == "ذهب على الى البيت الكبير حتى النهاية"
     assert arabic.arabic_letters("گاراژ پژو چاپ") == "گاراژ پژو چاپ"
+
+
+@pytest.mark.parametrize(
+    ("persian", "mended"),
+    [
+        ("معنی أعلی أخری موسیقی مستشفی", "معنى أعلى أخرى موسيقى مستشفى"),
+        ("والموسیقی بمعنی للمستوی اعلی فحتی", "والموسيقى بمعنى للمستوى اعلى فحتى"),
+        ("الکبری والصغری، ذکری سوی المدی لدی متی.", "الكبرى والصغرى، ذكرى سوى المدى لدى متى."),
+        ("فی البیت الذی بنی هی التی کفی", "في البيت الذي بنی هي التي كفى"),
+        ("الثانی والعربی والاقتصادی قانونی نهائی فعلی", "الثاني والعربي والاقتصادي قانوني نهائي فعلي"),
+        ("سَیِّدِی شیء یَوم", "سَيِّدِی شيء يَوم"),
+        ("عَلِیٌّ أَعلَیٰ هُدیً", "عَلِيٌّ أَعلَىٰ هُدىً"),
+        ("قوی رأی نادی أولی بشری یتعافی کتابی", "قوی رأی نادی أولی بشری يتعافی كتابی"),
+    ],
+)
+def test_a_final_farsi_yeh_becomes_what_the_word_ends_in_and_stays_where_both_are_words(
+    persian: str, mended: str
+) -> None:
+    assert arabic.arabic_letters(persian) == mended
+
+
+def test_the_words_that_end_in_one_yeh_do_not_end_in_the_other() -> None:
+    words = set(
+        re.findall(r"[\u0600-\u06ff]+[ىي]\b", re.sub(r'""".*?"""', "", inspect.getsource(arabic), flags=re.DOTALL))
+    )
+    assert len(words) > 180
+    for word in words:
+        assert arabic.arabic_letters(f"{word[:-1]}ی") == word
 
 
 def test_digits_become_european_with_their_separators() -> None:
@@ -91,7 +121,24 @@ def test_many_texts_fold_as_one_does(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["ـ", "\u064b", "\u200d", "\u0301", "ﷲ", "«", '"', "١1", "ا\u064b\u0651", "\ud800", "\U0010ffff"]
+    "unit",
+    [
+        "ـ",
+        "ی",
+        "یَ",
+        "ئ",
+        "اوي",
+        "\u064b",
+        "\u200d",
+        "\u0301",
+        "ﷲ",
+        "«",
+        '"',
+        "١1",
+        "ا\u064b\u0651",
+        "\ud800",
+        "\U0010ffff",
+    ],
 )
 def test_a_million_signs_are_read_in_bounded_time(unit: str) -> None:
     text = "ا" + unit * (1_000_000 // len(unit))

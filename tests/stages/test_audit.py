@@ -8,6 +8,8 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hala_release.bundle import Bundle, seal
@@ -40,6 +42,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         with rows.writing_rows(str(root / "files/dropped"), shard, 2, DROPPED) as write:
             for number in range(shard, 40, 2):
                 write(dropped(made("refused", number), ("S7", "R2")[number % 2], "a reason"))
+    return sealed(root)
+
+
+def sealed(root: Path) -> Bundle:
     files = root / "files"
     facts = dataset_facts(files, sorted(path.relative_to(files).as_posix() for path in files.rglob("*.parquet")))
     provenance = Provenance(stage="filter", config={}, inputs=(), tools={})
@@ -62,10 +68,10 @@ def test_a_sheet_has_so_many_rows_from_every_source_its_share(bundle: Bundle, tm
 
 
 def test_the_draw_depends_on_the_seed_only(bundle: Bundle) -> None:
-    first = [pick.row["id"] for pick in sheet(bundle, 50, 10, 1)]
-    assert first == [pick.row["id"] for pick in sheet(bundle, 50, 10, 1)]
-    assert first != [pick.row["id"] for pick in sheet(bundle, 50, 10, 2)]
-    assert {pick.row["id"] for pick in sheet(bundle, 1000, 0, 1)} == {
+    first = [pick.row["id"] for pick in sheet(bundle, 50, 10, 1).picks]
+    assert first == [pick.row["id"] for pick in sheet(bundle, 50, 10, 1).picks]
+    assert first != [pick.row["id"] for pick in sheet(bundle, 50, 10, 2).picks]
+    assert {pick.row["id"] for pick in sheet(bundle, 1000, 0, 1).picks} == {
         made(source, number)["id"] for source, size in SIZES.items() for number in range(size)
     }
 
@@ -79,6 +85,25 @@ def test_dropped_rows_are_mixed_in_and_named_in_the_key_only(bundle: Bundle, tmp
     assert len(order) == 50
     assert order != sorted(order)
     assert "S7" not in out.read_text(encoding="utf-8-sig")
+
+
+def test_dropped_rows_that_are_kept_cut_are_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = [made("kept", number) for number in range(3)]
+    out = [made("refused", number) for number in range(6)]
+    out[0]["turns"][1]["text"] = "a" * 9_000
+    out[1]["target"] = [Target(text="ا" * 4_000, finish_reason="stop")] * 2
+    out[2]["target"] = None
+    out[3]["turns"][1]["text"] = "a" * 3_999
+    with rows.writing_rows(str(tmp_path / "files/data"), 0, 1) as write:
+        for row in every:
+            write(row)
+    with rows.writing_rows(str(tmp_path / "files/dropped"), 0, 1, DROPPED) as write:
+        for row in out:
+            write(dropped(row, "S7", "a reason"))
+    bundle = sealed(tmp_path)
+    assert main(["sheet", str(bundle.root), "--dropped", "6", "--out", str(tmp_path / "sheet.csv")]) == 0
+    assert {line["id"] for line in lines(tmp_path / "sheet.csv")} == {row["id"] for row in (*every, *out[2:])}
+    assert "4 dropped rows are in the sheet; 2 were left out" in capsys.readouterr().out
 
 
 def test_spreadsheets_read_arabic_and_run_nothing(bundle: Bundle, tmp_path: Path) -> None:
@@ -203,3 +228,31 @@ def test_a_mistake_ends_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert code == 2
     assert "fix: " in capsys.readouterr().err
+
+
+def test_files_that_are_no_sheets_end_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = filled(tmp_path / "a.csv", [("5", "5", "yes", "none")])
+    long = filled(tmp_path / "long.csv", [("5", "5", "yes", "none"), ("5", "5", "yes", "x" * 200_000)])
+    end = ["--out", str(tmp_path / "audit.json")]
+    for arguments, said in (
+        ([str(good), str(good), "--key", str(tmp_path / "missing.csv")], "missing.csv cannot be read"),
+        ([str(good), str(good), "--key", str(good)], "has no column rule"),
+        ([str(good), str(long)], "long.csv, line 3: field larger than field limit"),
+        ([str(good), str(good), "--key", str(long)], "has no column rule"),
+    ):
+        assert main(["agreement", *arguments, *end]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert "fix: " in err
+    assert not (tmp_path / "audit.json").exists()
+
+
+def test_a_packed_bundle_is_answered_with_the_stage_to_take_instead(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "files/data").mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["a"], "messages": ["b"]}), tmp_path / "files/data/train-00000-of-00001.parquet")
+    assert main(["sheet", str(sealed(tmp_path).root), "--out", str(tmp_path / "sheet.csv")]) == 3
+    err = capsys.readouterr().err
+    assert "does not hold rows" in err
+    assert "fix: give the bundle of `filter`, or of another stage before `pack`" in err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,11 @@ from hala_release.errors import CheckFailed, ConfigError
 from hala_release.manifest import Provenance
 from hala_release.payload.parquet import dataset_facts
 from pipeline import rows
+from pipeline.compiled import compiled, inlined
 from pipeline.executor import Local
 from pipeline.filter import STAGE, FilterConfig
 from pipeline.quality import CHART, REPORT, Drift, chart, keep_gate, percentiles, redacted
 from pipeline.rows import Row, Target, Turn, new_row
-from pipeline.rules import counting
 from pipeline.rules.table import TABLE
 from pipeline.stage import load, run_stage
 from tests import bench_filter
@@ -251,7 +253,11 @@ def test_configurations_can_be_read() -> None:
 def test_compiling_does_not_need_a_place_for_a_cache() -> None:
     names: dict[str, Any] = {}
     exec("def double(x):\n    return 2 * x", names)  # noqa: S102  # a function without a file has no cache
-    assert counting.compiled(names["double"])(21) == 42
+    assert compiled(names["double"])(21) == 42
+    assert inlined(names["double"])(21) == 42
+    no_place = "from numba.core import caching; caching.CacheImpl._locator_classes.clear()"
+    modules = "pipeline.rules.counting, pipeline.words, pipeline.ngrams, pipeline.minhash"
+    subprocess.run([sys.executable, "-c", f"{no_place}; import {modules}"], check=True, cwd=CONFIGS.parents[2])
 
 
 def test_the_table_is_not_slower_than_gopher_alone() -> None:

@@ -70,7 +70,7 @@ OPENERS = [
     "<a ", "<a b=", "<!--", "<code>", "<|", "[", "[1,", '["a"', "[[\"a\",", "{", "{{", '{"a":', '{"', "%", "%(",
     "@", "a@", "a@b.", "://", "a://", "www.", "/", "a/", "/a", "./", "~/", "C:\\", ".com", "x.com ",
     "```\n", "~~~\n", "`\n\n",
-    '"', "\\)", "\\]", "$$", "\ud800", "\x00", "{%", "<a", "[INST", "a.", "_", "\\frac{",
+    '"', "\\)", "\\]", "$$", "\ud800", "\x00", "{%", "<a", "[INST", "a.", "_", "x ~~~\\$", "\\frac{",
 ]  # fmt: skip
 
 
@@ -83,7 +83,9 @@ def test_a_million_openers_are_read_in_bounded_time(opener: str) -> None:
     assert in_order(text, found)
 
 
-@pytest.mark.parametrize("opener", ["[", "{", '["a",', "`a", "$a ", "<a", "/a", "a@", "\\(", "\\begin{a}", "~~~ a\n"])
+@pytest.mark.parametrize(
+    "opener", ["[", "{", '["a",', "`a", "$a ", "<a", "/a", "a@", "\\(", "\\begin{a}", "~~~ a\n", "x ~~~\\$"]
+)
 def test_time_grows_as_the_text_does(opener: str) -> None:
     def seconds(size: int) -> float:
         text = (opener * size)[:size]

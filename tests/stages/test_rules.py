@@ -22,10 +22,11 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.filter import FilterConfig
+from hala_release.errors import ConfigError
+from pipeline.filter import FilterConfig, kept
 from pipeline.quality import ADDRESS
 from pipeline.rows import Row, Target, Turn, Verdict, new_row
-from pipeline.rules import counting
+from pipeline.rules import counting, structure
 from pipeline.rules.counting import Count, Sign, Vocabulary
 from pipeline.rules.table import REPAIR_ORDER, RULES, TABLE, Judge, Judged, Rules
 from pipeline.stage import load
@@ -164,9 +165,71 @@ def test_a_rule_that_is_turned_off_finds_nothing() -> None:
     assert not [one for result in off.judge(rows)[0] for one in result.found]
 
 
+@pytest.mark.parametrize("rule", ["S0", "S1"])
+@pytest.mark.parametrize("limits", [{"enabled": False}, {"action": "flag"}, {"action": "report"}])
+def test_rows_that_no_other_rule_can_read_are_always_dropped(rule: str, limits: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(json.dumps({"rules": {rule: limits}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"line 1: rules\.{rule}\.{next(iter(limits))}: no other rule can read"):
+        load(path, FilterConfig, {})
+    path.write_text(json.dumps({"rules": {rule: {"action": "drop", "enabled": True}}}), encoding="utf-8")
+    assert load(path, FilterConfig, {}) == FilterConfig()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}"), ('{"%s":' % ("a" * 150), "}")])
+def test_deep_json_in_a_fence_is_compared_key_by_key(side: str, opens: str, closes: str) -> None:
+    deep = f"```json\n{opens * 1_000}1{closes * 1_000}\n```"
+    texts = {"source": "Read it.", "target": "اقرأه."}
+    texts[side] += f"\n{deep}"
+    found = {one.rule: one for one in judged(texts).found}
+    assert found["S2"].action == "drop"
+    assert ("S5" in found) == (opens != "[")
+
+
+def test_keys_below_a_long_path_take_no_more_room_than_the_text() -> None:
+    inside = ",".join(f'"{number}":1' for number in range(10_000))
+    keys = list(structure._keys(json.loads(f'{{"{"k" * 100_000}":{{{inside}}}}}')))
+    assert len(set(keys)) == 10_001
+    assert sum(map(len, keys)) < 100_000 + 10_000 * 100
+    one, other = (list(structure._keys({"k" * size: {"a": 1}})) for size in (1_000, 1_001))
+    assert one[1] != other[1]
+
+
+def test_a_repair_needs_no_character_that_the_text_does_not_have() -> None:
+    private = "".join(map(chr, range(0xE000, 0xF900)))
+    target = f"اقرأ \ue000`x`\ue001\ue000\ue002 {private}`y` الکتـاب."
+    result = judged({"source": "Read `x` and `y`.", "target": target})
+    assert (result.target or [])[1]["text"] == target.replace("الکتـاب", "الكتاب")
+    assert [mend.rule for mend in result.mends] == ["O1", "G4"]
+
+
+def test_a_kept_row_has_the_repaired_target() -> None:
+    every = [one_row(json.loads(EXAMPLES[rule][number])) for rule, number in CASES if rule not in ("S0", "S1")]
+    tried = 0
+    for result in judge().judge(every)[0]:
+        row = kept(result)
+        assert row["target"] == result.target
+        if result.mends:
+            assert row["target"] != result.row["target"]
+            assert row["repairs"]
+            tried += 1
+        else:
+            assert row["target"] == result.row["target"]
+    assert tried >= 12
+
+
+def test_a_farsi_yeh_that_could_be_either_is_flagged_however_long_the_text() -> None:
+    target = "قال إن الخبز في الفرن. " * 40
+    assert "G4" not in {one.rule for one in judged({"source": "He says it.", "target": target}).found}
+    found = {one.rule: one for one in judged({"source": "He says it.", "target": f"{target}قوی"}).found}
+    assert (found["G4"].action, found["G4"].reason) == ("flag", "a Farsi yeh is left")
+
+
 ARABIC = st.text(
     st.sampled_from(
-        'ابتةىيكلهمن گپچی ک١٢٣123٫،؟.!:\n «»"ـًّٔٓ\u200b\u200c\u200d\u200f\ufeff`$<>[]{}%@/\\|aTn\U0001f468ﻣﷲ\ue000'
+        'ابتةىيكلهمن گپچی ک١٢٣123٫،؟.!:\n «»"ـًّٔٓ\u200b\u200c\u200d\u200f\ufeff`$<>[]{}%@/\\|aTn'
+        "\U0001f468ﻣﷲ\ue000\ue001\ue002"
     ),
     max_size=60,
 )
