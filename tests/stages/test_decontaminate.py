@@ -28,7 +28,7 @@ from pipeline.decontaminate import STAGE, DecontaminateConfig
 from pipeline.executor import Local
 from pipeline.rows import Row
 from pipeline.stage import load, run_stage
-from tests.bench_road import SHARED
+from tests.bench.road import SHARED
 from tests.stages.planted import ROOT, bundle_of, killed_and_resumed, read, row, sentence
 
 LONG = (

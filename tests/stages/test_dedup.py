@@ -18,8 +18,8 @@ from pipeline.dedup import STAGE, DedupConfig
 from pipeline.executor import Local
 from pipeline.rows import Row
 from pipeline.stage import run_stage
-from tests.bench_dedup import compare
-from tests.bench_road import SHARED
+from tests.bench.dedup import compare
+from tests.bench.road import SHARED
 from tests.stages.planted import bundle_of, killed_and_resumed, read, row, sentence
 
 ACCEPTED = {"accept": True, "reason": ""}

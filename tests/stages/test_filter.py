@@ -25,7 +25,7 @@ from pipeline.quality import CHART, REPORT, Drift, chart, keep_gate, percentiles
 from pipeline.rows import Row, Target, Turn, new_row
 from pipeline.rules.table import TABLE
 from pipeline.stage import load, run_stage
-from tests import bench_filter
+from tests.bench import filter as bench_filter
 
 CONFIGS = Path(__file__).parents[2] / "pipeline/configs/filter"
 GOOD = ("The bread is in the oven.", "الخبز في الفرن.")

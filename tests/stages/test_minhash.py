@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline import minhash, words
 from pipeline.minhash import MinHash
 from pipeline.text.arabic import fold
-from tests.bench_dedup import PLAIN, Signature
+from tests.bench.dedup import PLAIN, Signature
 from tests.stages.planted import sentence
 
 HOW = MinHash()

@@ -32,7 +32,7 @@ from pipeline.rules.table import REPAIR_ORDER, RULES, TABLE, Judge, Judged, Rule
 from pipeline.stage import load
 from pipeline.text import arabic
 from pipeline.text.markup import spans
-from tests import bench_filter
+from tests.bench import filter as bench_filter
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -1,6 +1,6 @@
-"""`python -m tests.bench_dedup [ROWS]`: MinHash deduplication beside datatrove's own, and whether both find the same.
+"""`python -m tests.bench.dedup [ROWS]`: MinHash deduplication beside datatrove's own, and whether both find the same.
 
-The same made rows (`tests.bench_road`), the same workers. datatrove gets its texts folded and cut into words already,
+The same made rows (`tests.bench.road`), the same workers. datatrove gets its texts folded and cut into words already,
 so that it has less to do than for its own folding and spaCy's words, and so that both see the same words: then every
 pair must be the same. `--as-shipped` gives it the texts as they are, where spaCy is installed.
 """
@@ -39,7 +39,7 @@ from pipeline.dedup import STAGE, DedupConfig
 from pipeline.executor import Local
 from pipeline.stage import run_stage
 from pipeline.words import folded
-from tests.bench_road import MADE, SHARED, MadeConfig
+from tests.bench.road import MADE, SHARED, MadeConfig
 
 ROWS = 100_000
 PLAIN = TextNormConfig(

@@ -1,8 +1,8 @@
-"""`make bench`: what matters to a maintainer, each number beside a peer's from the same run.
+"""The release layer: each number beside a peer's from the same run.
 
 Start-up beside `hf`; conversion and moved bytes beside `datasets`; a push beside `upload_folder`. Times are the best of
 some runs on this machine; bytes are what an embedded Hub received. Rows are made from the demo's sentences, or read
-from a JSON lines file: `python -m tests.bench ROWS.jsonl.gz`.
+from a JSON lines file: `python -m tests.bench.release ROWS.jsonl.gz`.
 """
 
 from __future__ import annotations

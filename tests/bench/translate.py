@@ -1,10 +1,10 @@
-"""`python -m tests.bench_translate`: what the translate stage costs, on an engine that computes nothing.
+"""`python -m tests.bench.translate`: what the translate stage costs, on an engine that computes nothing.
 
     busy    the echo server answers at once, so the stage and the bare client are measured against each other
     paced   it answers as an engine does, token by token for so many requests at a time: what the stage keeps of that
     cache   a million answers: writing them, finding them again, and what that takes of memory
 
-`tests.bench_serve` measures the same on vLLM.
+`tests.bench.serve` measures the same on vLLM.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.engines import echo
 from pipeline.engines.answers import Answer, Answers
 from pipeline.engines.echo import Echo
 from pipeline.translate import TranslateConfig
-from tests.bench_serve import Served, measure
+from tests.bench.serve import Served, measure
 
 ENTRIES = 1_000_000
 
@@ -90,7 +90,7 @@ def kept(folder: Path) -> Kept:
 def looked(folder: Path) -> tuple[float, float]:
     """Return seconds and bytes an answer that loading takes."""
     told = subprocess.run(
-        [sys.executable, "-m", "tests.bench_translate", str(folder)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tests.bench.translate", str(folder)], capture_output=True, text=True, check=True
     )
     seconds, peak = map(float, told.stdout.split())
     return seconds, peak

@@ -1,4 +1,4 @@
-"""`python -m tests.bench_road [ROWS]`: the road after translation, filter to pack, on a million rows made of real text.
+"""`python -m tests.bench.road [ROWS]`: the road after translation, filter to pack, on a million rows made of real text.
 
 English sides are real instructions with some words changed; Arabic sides are real Arabic sentences joined to the length
 that a translation would have. Planted among them: copies, near copies, other answers to one prompt, defects, and items
@@ -35,8 +35,8 @@ from pipeline.executor import Local, Phase
 from pipeline.stage import Stage, StageConfig, load, run_stage
 from pipeline.storage import join
 
-SHARED = Path(__file__).parents[1] / "../shared/data"
-CONFIGS = Path(__file__).parents[1] / "pipeline/configs"
+SHARED = Path(__file__).parents[2] / "../shared/data"
+CONFIGS = Path(__file__).parents[2] / "pipeline/configs"
 ROWS = 1_000_000
 SHARD_ROWS = 50_000
 ROAD = ("filter", "dedup", "decontaminate", "pack")

@@ -22,7 +22,7 @@ from pipeline.quality import Tally
 from pipeline.rows import Row, Target, Turn, new_row
 from pipeline.rules.table import Judge, Rules
 
-DATA = Path(__file__).parents[1] / "../shared/data/pairs/tico19_dev.en-ar.jsonl"
+DATA = Path(__file__).parents[2] / "../shared/data/pairs/tico19_dev.en-ar.jsonl"
 SENTENCES = (
     ("The bread cools on the shelf for an hour.", "يبرد الخبز على الرف مدة ساعة."),
     ("Then cut it in thin slices and keep them dry.", "ثم اقطعه شرائح رقيقة واحفظها جافة."),

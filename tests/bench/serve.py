@@ -1,6 +1,6 @@
 """Measure the translate stage against the raw engine: the same requests, the same server, the same concurrency.
 
-    HALA_SERVE=.venv-serve .venv/bin/python -m tests.bench_serve
+    HALA_SERVE=.venv-serve .venv/bin/python -m tests.bench.serve
 
 The peer is the barest client there is: it posts bodies that were made before, and reads how many tokens came back when
 its clock has stopped. The stage reads rows, protects, asks, keeps every answer on the disk, restores, and writes
