@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import time
 from abc import abstractmethod
 from collections import Counter, deque
@@ -23,7 +22,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import orjson
 import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
@@ -38,7 +36,7 @@ from pipeline.engines.server import Server
 from pipeline.executor import Local
 from pipeline.progress import Progress
 from pipeline.rows import characters
-from pipeline.stage import REPORTS, StageConfig
+from pipeline.stage import StageConfig, write_report
 from pipeline.storage import join
 
 Result = TypeVar("Result")
@@ -150,8 +148,7 @@ class Asking(PipelineStep):
                         yield one
             finally:
                 runner.run(close())
-            with storage.writing(join(self.work, "counts", f"{rank:05d}.json")) as file:
-                file.write(orjson.dumps(counts))
+            storage.write_json(join(self.work, "counts", f"{rank:05d}.json"), counts)
 
     async def _batches(
         self, data: Iterator[Document], chat: Chat, counts: Counter[str], rank: int
@@ -232,15 +229,13 @@ class Report(PipelineStep):
         """Write the report and yield nothing."""
         counts: Counter[str] = Counter()
         for name in storage.names(join(self.work, "counts")):
-            with storage.reading(join(self.work, "counts", name)) as file:
-                counts.update(orjson.loads(file.read()))
+            counts.update(storage.read_json(join(self.work, "counts", name)))
         report: dict[str, Any] = dict(self.facts)
         for name, number in sorted(counts.items()):
             *outer, last = name.split("/", 1)
             place = report.setdefault(outer[0], {}) if outer else report
             place[last] = number
-        with storage.writing(join(self.files, REPORTS, f"{self.name}.json")) as file:
-            file.write(json.dumps(report, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_report(self.files, self.name, report)
         yield from ()
 
 

@@ -189,7 +189,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
         return list(reader)
     except csv.Error as error:
         raise ConfigError(
-            f"{path}, line {reader.line_num}: {error}", fix="look there for a quotation mark that nothing closes"
+            f"{path}, after line {reader.line_num}: {error}", fix="look there for a quotation mark that nothing closes"
         ) from error
 
 

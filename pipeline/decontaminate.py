@@ -12,7 +12,6 @@ Memory: the index, some 25 bytes an n-gram, mapped and shared by the tasks of a 
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -26,8 +25,8 @@ from pydantic import Field, field_validator
 from pipeline import benchmarks, ngrams, rows, tables
 from pipeline.benchmarks import Benchmark
 from pipeline.executor import Phase
-from pipeline.stage import REPORTS, Stage, StageConfig
-from pipeline.storage import join, reading, writing
+from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.storage import join, read_json, write_json
 
 RULE = "contaminated"
 
@@ -102,7 +101,7 @@ class BuildIndex(PipelineStep):
                 "items_short": int(((lengths > 0) & (lengths < config.ngram)).sum()),
                 "items_not_looked_for": int((lengths == 0).sum()),
             }
-        _write_json(join(self.work, "benchmarks.json"), told)
+        write_json(join(self.work, "benchmarks.json"), told)
         self.stat_update("items", value=len(index.names))
 
 
@@ -146,7 +145,7 @@ class Search(PipelineStep):
                 self.stat_update("kept", value=int(clean.sum()))
                 self.stat_update("dropped", value=int((~clean).sum()))
         counted = {"sources": sources, "items": sorted(items.items()), "benchmarks": sorted(owners.items())}
-        _write_json(join(self.work, "counts", f"{rank:05d}.json"), counted)
+        write_json(join(self.work, "counts", f"{rank:05d}.json"), counted)
 
     def _reason(self, index: ngrams.Index, found: list[ngrams.Hit]) -> str:
         most = max(found, key=lambda hit: (hit.share, -hit.item))
@@ -172,12 +171,12 @@ class Report(PipelineStep):
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
         """Add up what the tasks found."""
         index = ngrams.load(join(self.work, "ngrams"))
-        told = _read_json(join(self.work, "benchmarks.json"))
+        told = read_json(join(self.work, "benchmarks.json"))
         sources: dict[str, Counter[str]] = defaultdict(Counter)
         items: Counter[int] = Counter()
         owners: Counter[int] = Counter()
         for shard in range(self.tasks):
-            counted = _read_json(join(self.work, "counts", f"{shard:05d}.json"))
+            counted = read_json(join(self.work, "counts", f"{shard:05d}.json"))
             items.update(dict(counted["items"]))
             owners.update(dict(counted["benchmarks"]))
             for source, counts in counted["sources"].items():
@@ -196,15 +195,4 @@ class Report(PipelineStep):
             "rows_dropped": total["dropped"],
             "sources": sources,
         }
-        with writing(join(self.files, REPORTS, f"contamination-{self.config.side}.json")) as file:
-            file.write(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n")
-
-
-def _write_json(path: str, value: Any) -> None:  # noqa: ANN401
-    with writing(path) as file:
-        file.write(json.dumps(value).encode())
-
-
-def _read_json(path: str) -> Any:  # noqa: ANN401
-    with reading(path) as file:
-        return json.loads(file.read())
+        write_report(self.files, f"contamination-{self.config.side}", report)

@@ -12,7 +12,6 @@ row, so that 10 million rows need 1 GB.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -30,8 +29,8 @@ from pipeline import rows, tables
 from pipeline.executor import Phase
 from pipeline.minhash import MinHash, band_keys, signatures
 from pipeline.rows import Role
-from pipeline.stage import REPORTS, Stage, StageConfig
-from pipeline.storage import join, reading, writing
+from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.storage import join, read_json, reading, write_json, writing
 from pipeline.tables import ROLES, Side, Texts
 from pipeline.words import Folded, Hashes, Places, folded
 
@@ -186,8 +185,7 @@ class Cluster(PipelineStep):
         if self.config.prompt_action != "keep":
             decided.settle("prompt", *_by_digest(keys, "prompt", every, decided.stays), self.config.prompt_action)
         self._write(decided, bounds)
-        with writing(join(self.work, "clusters.json")) as file:
-            file.write(json.dumps(decided.sizes).encode())
+        write_json(join(self.work, "clusters.json"), decided.sizes)
 
     def _copies(self) -> Places:
         """Return how many rows each row stands for already, where it went through `dedup` before."""
@@ -343,8 +341,8 @@ class Keep(PipelineStep):
                 drop(tables.dropped(table.filter(goes), names, decided.column("keeper").filter(goes)))
                 self.stat_update("kept", value=int((rule == 0).sum()))
                 self.stat_update("dropped", value=int((rule != 0).sum()))
-        with writing(join(self.work, "counts", f"{rank:05d}.json")) as file:
-            file.write(json.dumps([[*key, count] for key, count in sorted(counted.items())]).encode())
+        told = [[*key, count] for key, count in sorted(counted.items())]
+        write_json(join(self.work, "counts", f"{rank:05d}.json"), told)
 
 
 def _marked(table: pa.Table, decided: pa.Table) -> pa.Table:
@@ -388,22 +386,17 @@ class Report(PipelineStep):
         """Add up what the tasks counted."""
         sources: dict[str, Counter[str]] = defaultdict(Counter)
         for shard in range(self.tasks):
-            for source, outcome, count in self._read("counts", f"{shard:05d}.json"):
+            for source, outcome, count in read_json(join(self.work, "counts", f"{shard:05d}.json")):
                 sources[source][outcome] += count
         total = sum(sources.values(), Counter[str]())
         report = {
             "rows": sum(total[name] for name in ("kept", *RULES)),
             "total": total,
             "sources": sources,
-            "cluster_sizes": self._read("clusters.json"),
+            "cluster_sizes": read_json(join(self.work, "clusters.json")),
             "parameters": self.config.identity(),
         }
-        with writing(join(self.files, REPORTS, "dedup.json")) as file:
-            file.write(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n")
-
-    def _read(self, *names: str) -> Any:  # noqa: ANN401
-        with reading(join(self.work, *names)) as file:
-            return json.loads(file.read())
+        write_report(self.files, "dedup", report)
 
 
 def _save(folder: str, name: str, shard: int, values: np.ndarray[Any, Any]) -> None:

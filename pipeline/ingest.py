@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from pipeline.sources.catalogue import SOURCES
 from pipeline.sources.faults import CODE_MARKS, CODE_TASKS, ROLES, RULES, Code, Fault, fault_of, raw, storable
 from pipeline.sources.files import FORMATS, Piece, Survey, Unreadable, Wanted
 from pipeline.sources.source import Said, Shape, pick
-from pipeline.stage import REPORTS, Stage, StageConfig
+from pipeline.stage import Stage, StageConfig, write_report
 from pipeline.storage import join
 
 LOCAL = "local"
@@ -225,8 +224,7 @@ def surveyed(config: IngestConfig, origin: Origin, work: str) -> Survey:
     """Return the survey of the source, from an earlier run where there was one."""
     path = join(work, "survey.json")
     if "survey.json" in storage.names(work):
-        with storage.reading(path) as file:
-            told = json.loads(file.read())
+        told = storage.read_json(path)
         return Survey([[Piece(*piece) for piece in shard] for shard in told["shards"]], told["rows"])
     wanted = Wanted(
         paths=origin.paths(),
@@ -241,8 +239,7 @@ def surveyed(config: IngestConfig, origin: Origin, work: str) -> Survey:
         ),
     )
     found = source_files.survey(wanted, work)
-    with storage.writing(path) as file:
-        file.write(json.dumps(found._asdict()).encode())
+    storage.write_json(path, found._asdict())
     return found
 
 
@@ -289,8 +286,7 @@ class ReadSource(PipelineStep):
                     drop(refused(record, said, number, origin, fault))
                     counts.dropped[fault.rule] += 1
         self.stat_update("rows", value=counts.kept)
-        with storage.writing(join(self.work, "counts", f"{rank:05d}.json")) as file:
-            file.write(json.dumps(counts.as_json()).encode())
+        storage.write_json(join(self.work, "counts", f"{rank:05d}.json"), counts.as_json())
         yield from ()
 
 
@@ -311,8 +307,7 @@ class Report(PipelineStep):
         origin = self.config.origin()
         total = Counts()
         for name in storage.names(join(self.work, "counts")):
-            with storage.reading(join(self.work, "counts", name)) as file:
-                total.add(json.loads(file.read()))
+            total.add(storage.read_json(join(self.work, "counts", name)))
         report = {
             "source": origin.name,
             "repository": origin.repository,
@@ -321,8 +316,7 @@ class Report(PipelineStep):
             "rules": {rule: RULES[rule] for rule in sorted(total.dropped)},
             **total.as_json(),
         }
-        with storage.writing(join(self.files, REPORTS, f"ingest-{origin.name}.json")) as file:
-            file.write(json.dumps(report, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_report(self.files, f"ingest-{origin.name}", report)
         system, unpacked = fsspec.url_to_fs(join(self.work, "source"))
         if system.exists(unpacked):
             system.rm(unpacked, recursive=True)

@@ -11,14 +11,12 @@ Memory: `sort` holds `run_bytes` of rows twice, `merge` a row group of the resul
 from __future__ import annotations
 
 import itertools
-import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,8 +29,8 @@ from hala_release.payload import shards as released_shards
 from hala_release.payload.jsonl import natural_key
 from pipeline import prompts, tables
 from pipeline.executor import Phase
-from pipeline.stage import REPORTS, Stage, StageConfig
-from pipeline.storage import join, names, reading, writing
+from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.storage import join, names, read_json, reading, write_json, writing
 from pipeline.words import folded, hashes
 
 FROM = {"system": "system", "user": "human", "assistant": "gpt"}
@@ -144,8 +142,8 @@ class Sort(PipelineStep):
                     groups[split] += found
                 held = []
                 runs += 1
-        _write_json(join(self.work, "groups", f"{rank:05d}.json"), groups)
-        _write_json(join(self.work, "counts", f"{rank:05d}.json"), [[key, count] for key, count in counted.items()])
+        write_json(join(self.work, "groups", f"{rank:05d}.json"), groups)
+        write_json(join(self.work, "counts", f"{rank:05d}.json"), [[key, count] for key, count in counted.items()])
         self.stat_update("runs", value=runs)
 
     def _released(self, table: pa.Table, counted: Counter[tuple[str, ...]]) -> pa.Table:
@@ -291,13 +289,13 @@ class Plan(PipelineStep):
         if not planned:
             left_out: Counter[str] = Counter()
             for name in names(join(self.work, "counts")):
-                counted = _read_json(join(self.work, "counts", name))
+                counted = read_json(join(self.work, "counts", name))
                 left_out.update({key[1]: count for key, count in counted if key[0] == "excluded"})
             raise ContractError(
                 f"no row is left to release; left out{_listed(left_out)}",
                 fix="read the reports of earlier stages, or change `exclude_flags:` and `exclude_rejected:`",
             )
-        _write_json(join(self.work, "shards.json"), planned)
+        write_json(join(self.work, "shards.json"), planned)
 
 
 class Merge(PipelineStep):
@@ -314,7 +312,7 @@ class Merge(PipelineStep):
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> None:
         """Merge the runs between two keys, shard after shard."""
-        planned = [Shard(*one) for one in _read_json(join(self.work, "shards.json"))]
+        planned = [Shard(*one) for one in read_json(join(self.work, "shards.json"))]
         for shard in planned[rank::world_size]:
             name = f"{shard.split}-{shard.number:05d}-of-{shard.of:05d}.parquet"
             with writing(join(self.files, "data", name)) as file:
@@ -421,7 +419,7 @@ class Report(PipelineStep):
         """Add up what the tasks counted."""
         counted: Counter[tuple[str, ...]] = Counter()
         for shard in range(self.tasks):
-            for key, count in _read_json(join(self.work, "counts", f"{shard:05d}.json")):
+            for key, count in read_json(join(self.work, "counts", f"{shard:05d}.json")):
                 counted[tuple(key)] += count
         found: dict[str, Counter[str]] = {name: Counter() for name in ("excluded", "flags", "repairs", "splits")}
         sources: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -440,8 +438,7 @@ class Report(PipelineStep):
             ],
             "parameters": self.config.identity(),
         }
-        with writing(join(self.files, REPORTS, "pack.json")) as file:
-            file.write(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n")
+        write_report(self.files, "pack", report)
         with writing(join(self.files, "ATTRIBUTION.md")) as file:
             file.write(attribution(report, self.config).encode())
 
@@ -483,14 +480,4 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _groups(work: str, split: str) -> list[Group]:
     """Return the row groups of all runs of a split, in the order of the input."""
     folder = join(work, "groups")
-    return [Group(*one) for name in names(folder) for one in _read_json(join(folder, name)).get(split, [])]
-
-
-def _write_json(path: str, value: Any) -> None:  # noqa: ANN401
-    with writing(path) as file:
-        file.write(orjson.dumps(value, default=list))
-
-
-def _read_json(path: str) -> Any:  # noqa: ANN401
-    with reading(path) as file:
-        return orjson.loads(file.read())
+    return [Group(*one) for name in names(folder) for one in read_json(join(folder, name)).get(split, [])]

@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -178,6 +178,12 @@ def _carry_reports(inputs: Sequence[Bundle], target: Path) -> None:
     for name, report in found.items():
         if not (target / name).exists():
             storage.copy(str(report), str(target / name))
+
+
+def write_report(files: str, name: str, report: Mapping[str, Any]) -> None:
+    """Write what a stage reports, as people and tools read it: the same report gives the same bytes."""
+    with storage.writing(join(files, REPORTS, f"{name}.json")) as file:
+        file.write(json.dumps(report, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 @contextmanager

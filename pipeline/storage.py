@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import fsspec
+import orjson
 
 from hala_release.disk import sync_directory
 
@@ -56,6 +57,18 @@ def writing(path: str) -> Iterator[IO[bytes]]:
         raise
     partial.replace(target)
     sync_directory(target.parent)
+
+
+def write_json(path: str, value: object) -> None:
+    """Write what a task has to tell another one."""
+    with writing(path) as file:
+        file.write(orjson.dumps(value, default=list, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def read_json(path: str) -> Any:  # noqa: ANN401
+    """Return what another task told."""
+    with reading(path) as file:
+        return orjson.loads(file.read())
 
 
 def names(folder: str) -> list[str]:

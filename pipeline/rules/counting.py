@@ -129,7 +129,6 @@ _WORD_SIGNS = "'’_\u200c\u200d\u0640"
 _TERMINAL = ".!?؟…:۔؛"
 _CLOSING = ")]»\"”’'*_`}"
 _EASTERN = "٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹"
-_FOREIGN = "پچژگٹڈڑںےھہکیەۆێې"
 _UNCLEAN = re.compile(f"[{arabic.INVISIBLE}\u0640\u200c\u200d\ufb50-\ufdff\ufe70-\ufefe]")
 
 
@@ -178,7 +177,7 @@ _GROUPS = {
     _CLOSING: Is.CLOSING,
     _EASTERN: Is.EASTERN,
     "0123456789": Is.EUROPEAN,
-    _FOREIGN: Is.FOREIGN,
+    arabic.FOREIGN: Is.FOREIGN,
 }
 
 

@@ -57,6 +57,10 @@ class ForeignLetters(Limits):
     action: Action = "repair"
     flag_above: Share = 0.005
     """Share of such letters that is flagged if it is left after the repair."""
+    repair_up_to: Share = 0.04
+    """Where the repair would leave a larger share of the characters, the language is another one: nothing is mended."""
+    repair_min: Annotated[int, Field(ge=1)] = 50
+    """Characters below which a text is always mended."""
     unless_source: str = OTHER_LANGUAGE
 
 
@@ -102,8 +106,13 @@ def identified(batch: Batch, limits: Identified) -> Iterator[Hit]:
 
 
 def mend_letters(batch: Batch, pair: int, text: str, limits: ForeignLetters) -> str:
-    """Give letters their Arabic form, unless the source asks for another language."""
-    return text if batch.excused(pair, limits.unless_source) else arabic.arabic_letters(text)
+    """Give letters their Arabic form, unless the source asks for another language, or the text is in one."""
+    if batch.excused(pair, limits.unless_source):
+        return text
+    mended = arabic.arabic_letters(text)
+    if len(text) >= limits.repair_min and arabic.foreign_letters(mended) > limits.repair_up_to * len(text):
+        return text
+    return mended
 
 
 def foreign_letters(batch: Batch, limits: ForeignLetters) -> Iterator[Hit]:

@@ -18,6 +18,8 @@ TASHKEEL = (
 """Marks above and below letters, as a class of a regular expression: vowels, tanwin, shadda, signs of the Quran."""
 INVISIBLE = "\u200b\u200e\u200f\u061c\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\u00ad"
 """Signs without a shape, as a class: zero-width space, direction controls, byte order mark, soft hyphen."""
+FOREIGN = "پچژگٹڈڑںےھہکیەۆێې"
+"""Letters of Persian, Urdu and Kurdish that Arabic does not have."""
 
 _LETTER = "\u0620-\u063f\u0641-\u064a\u066e-\u06d3\u06d5\u06fa-\u06ff\u0750-\u077f\u08a0-\u08c9"
 _CLEAN = re.compile(f"[{INVISIBLE}\u0640\u200c\u200d\ufb50-\ufdff\ufe70-\ufefe]")
@@ -59,16 +61,16 @@ _MAQSURA = _ending(
     " ينسى يحظى تحظى يتلقى يتولى يتبنى يتمنى",
     "معنى مبنى منحى مرمى مجرى مغزى مأوى مدى مستوى محتوى مستشفى مشفى منفى مقهى ملهى مسعى مثنى مسمى مستثنى منتدى"
     " ملتقى مبتغى مقتضى موسيقى هدى رؤى ذكرى شورى فتوى دعوى شكوى عدوى جدوى تقوى نجوى فوضى أنثى إحدى أخرى أعلى"
-    " أدنى أقصى أقوى أغنى أرقى أذكى أحلى أغلى أسمى أنقى كبرى صغرى عظمى وسطى قصوى فصحى جرحى قتلى موتى يتامى"
+    " أدنى أقصى أقوى أغنى أرقى أذكى أحلى أغلى أسمى أنقى كبرى صغرى عظمى وسطى قصوى فصحى جرحى قتلى مرضى موتى يتامى"
     " نصارى سكارى صحارى عذارى كسالى قدامى فتاوى شكاوى دعاوى مصطفى مرتضى موسى عيسى يحيى",
 )
 """Common words that end in alef maqsura; not those that are as common with a yeh, as قوى and قوي."""
 _YEH = _ending(
-    "في هي التي الذي أي كي لكي لي بي عني إني لأني لكني فعلي بقي نسي يعني يأتي تأتي يؤدي تؤدي يكفي يعطي تعطي"
-    " ينبغي يحتوي تحتوي ينتهي تنتهي يجري تجري الصحي",
-    "أمي أخي ثاني تالي حالي ماضي عالي مالي باقي كافي قاضي أراضي حوالي عربي غربي شرقي جنوبي شمالي محلي دولي"
+    "في هي التي الذي كي لكي لي بي عني إني لأني لكني فعلي بقي نسي يعني يأتي تأتي يؤدي تؤدي يكفي يعطي تعطي"
+    " ينبغي يحتوي تحتوي ينتهي تنتهي يجري تجري الصحي يلي",
+    "أي أمي أخي ثاني تالي حالي ماضي عالي مالي باقي كافي قاضي أراضي حوالي عربي غربي شرقي جنوبي شمالي محلي دولي"
     " وطني عالمي علمي عملي رسمي أساسي رئيسي سياسي ثقافي تاريخي طبيعي حقيقي شخصي طبي فني تقني رقمي ذكي عادي مادي"
-    " ديني مدني أمني ذهني تعليمي تقليدي تجاري إداري جماعي صناعي زراعي سنوي شهري يومي أسبوعي لغوي",
+    " ديني مدني أمني ذهني تعليمي تقليدي تجاري إداري جماعي صناعي زراعي سنوي شهري يومي أسبوعي لغوي حكومي زمني أصلي ذاتي",
 )
 """Common words that end in yeh."""
 _YEH_SHAPE = re.compile(f".*ئ|(?>[وف]?(?:[بك]?ال|لل)?)(?![يتن]|أت|است)[{_LETTER}]{{3,}}[اوي][{_LETTER}]")
@@ -126,6 +128,11 @@ def arabic_letters(text: str) -> str:
     return _WORD.sub(_final_yeh, _INNER_YEH.sub("ي", text)) if "\u06cc" in text else text
 
 
+def foreign_letters(text: str) -> int:
+    """Count the letters in `FOREIGN`."""
+    return sum(map(text.count, FOREIGN))
+
+
 def _final_yeh(found: re.Match[str]) -> str:
     word = found[0]
     before, yeh, marks = word.rpartition("\u06cc")
@@ -176,7 +183,7 @@ def _folding() -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
             table[point] = _SPACE
     for sign in re.findall(f"[{TASHKEEL}{INVISIBLE}\u0640\u200c\u200d\ufe0f]", "".join(map(chr, range(0x10000)))):
         table[ord(sign)] = _GONE
-    for group, base in (("أإآٱٲٳ", "ا"), ("ىیےۍێ", "ي"), ("ةۃھہەۀۂ", "ه"), ("کڪګ", "ك")):
+    for group, base in (("أإآٱٲٳ", "ا"), ("ىیےۓۍێ", "ي"), ("ةۃھہەۀۂ", "ه"), ("کڪګ", "ك")):
         for sign in group:
             table[ord(sign)] = ord(base)
     for point, digit in _DIGITS.items():

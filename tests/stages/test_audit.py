@@ -237,7 +237,7 @@ def test_files_that_are_no_sheets_end_with_what_to_do(tmp_path: Path, capsys: py
     for arguments, said in (
         ([str(good), str(good), "--key", str(tmp_path / "missing.csv")], "missing.csv cannot be read"),
         ([str(good), str(good), "--key", str(good)], "has no column rule"),
-        ([str(good), str(long)], "long.csv, line 3: field larger than field limit"),
+        ([str(good), str(long)], "long.csv, after line 2: field larger than field limit"),
         ([str(good), str(good), "--key", str(long)], "has no column rule"),
     ):
         assert main(["agreement", *arguments, *end]) == 2

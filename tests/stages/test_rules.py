@@ -219,6 +219,14 @@ def test_a_kept_row_has_the_repaired_target() -> None:
     assert tried >= 12
 
 
+def test_a_text_in_another_language_is_not_half_mended() -> None:
+    urdu = json.loads(EXAMPLES["G3"][1])
+    result = judged(urdu)
+    assert not result.mends
+    assert {one.rule for one in result.found} >= {"G3", "G4"}
+    assert judged({"source": "A book.", "target": "کتاب قوی"}).target[1]["text"] == "كتاب قوی"  # type: ignore[index]
+
+
 def test_a_farsi_yeh_that_could_be_either_is_flagged_however_long_the_text() -> None:
     target = "قال إن الخبز في الفرن. " * 40
     assert "G4" not in {one.rule for one in judged({"source": "He says it.", "target": target}).found}
