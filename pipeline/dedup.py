@@ -16,7 +16,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +25,7 @@ from datatrove.pipeline.base import PipelineStep
 from pydantic import Field
 
 from pipeline import rows, tables
+from pipeline.compiled import compiled
 from pipeline.executor import Phase
 from pipeline.minhash import MinHash, band_keys, signatures
 from pipeline.rows import Role
@@ -282,7 +282,7 @@ def _by_digest(keys: str, name: str, shards: Sequence[int], stays: Mask | None =
     return members, [found[members, 0], found[members, 1]]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def join_equal(parent: Places, keys: Hashes, order: Places) -> None:
     """Put rows with equal keys into one set; `order` sorts the keys, and 0 is no key."""
     for place in range(1, len(order)):
@@ -291,7 +291,7 @@ def join_equal(parent: Places, keys: Hashes, order: Places) -> None:
             parent[max(one, other)] = min(one, other)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def find_roots(parent: Places) -> Places:
     """Return the first row of the set of each row."""
     roots = np.empty_like(parent)
@@ -300,7 +300,7 @@ def find_roots(parent: Places) -> Places:
     return roots
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _root(parent: Places, row: int) -> int:
     while parent[row] != row:
         parent[row] = parent[parent[row]]

@@ -16,7 +16,7 @@ from hala_release.errors import Unfinished
 
 
 class Processes(LocalPipelineExecutor):
-    """Run tasks in processes of this machine; with one worker, in this very process."""
+    """Run tasks in processes of this machine; one worker, or one task, in this very process."""
 
     def run(self) -> PipelineStats:
         """Run the tasks that are not done.
@@ -24,12 +24,13 @@ class Processes(LocalPipelineExecutor):
         Raises:
             Unfinished: a process died. What a task raises comes through.
         """
+        ranks = self.get_incomplete_ranks()
+        self.workers = min(self.workers, len(ranks))
         if self.workers == 1:
             return super().run()
         self.save_executor_as_json()
-        ranks = self.get_incomplete_ranks()
         stats = PipelineStats()
-        with ProcessPoolExecutor(min(self.workers, len(ranks)), mp_context=get_context("forkserver")) as pool:
+        with ProcessPoolExecutor(self.workers, mp_context=get_context("forkserver")) as pool:
             tasks = [pool.submit(self._run_for_rank, rank, 1) for rank in ranks]
             try:
                 for task in as_completed(tasks):

@@ -99,6 +99,7 @@ def test_exact_folding_is_that_of_the_project_but_for_composition(text: str) -> 
         text.encode()
     except UnicodeEncodeError:
         return  # no file holds half a character
+    text = "".join(one for one in text if ord(one) < words.TABLED)  # what lies above is left as it is
     # One letter at a time it cannot be composed, so both are compared taken apart.
     apart = "".join(fold(f"0{one}0")[1:-1] if not one.isspace() else " " for one in text)
     assert words.fold_text(text, "exact") == " ".join(unicodedata.normalize("NFD", apart).split()) or any(
