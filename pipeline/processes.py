@@ -18,6 +18,8 @@ from hala_release.errors import Unfinished
 class Processes(LocalPipelineExecutor):
     """Run tasks in processes of this machine; one worker, or one task, in this very process."""
 
+    workers: int
+
     def run(self) -> PipelineStats:
         """Run the tasks that are not done.
 
