@@ -1,8 +1,8 @@
 """`python -m tests.bench.dedup [ROWS]`: MinHash deduplication beside datatrove's own, and whether both find the same.
 
-The same made rows (`tests.bench.road`), the same workers. datatrove runs as it is shipped, with spaCy's Arabic words; and
-once more with texts that are folded and cut already, so that it has less to do, and both see the same words: then every
-pair must be the same.
+The same made rows (`tests.bench.road`), the same workers. datatrove runs as it is shipped, with spaCy's Arabic words;
+and once more with texts that are folded and cut already, so that it has less to do, and both see the same words: then
+every pair must be the same.
 """
 
 from __future__ import annotations
