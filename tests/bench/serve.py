@@ -73,7 +73,7 @@ def _rate(runs: Sequence[Run]) -> float:
     return statistics.median(run.tokens / run.seconds for run in runs)
 
 
-def bench(environment: Path, scratch: Path, *, texts: int = 120, concurrency: int = 32) -> list[Served]:
+def bench(environment: Path, scratch: Path, *, texts: int = 480, concurrency: int = 32) -> list[Served]:
     """Measure on a model so small that the stage itself could be what is slow: LFM2's architecture, three megabytes.
 
     It never ends by itself: its answers are as long as they may be, about a hundred tokens.
