@@ -52,7 +52,7 @@ def writing(path: str) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException:  # also Ctrl-C, and a generator that is closed: what is half written goes
         partial.unlink(missing_ok=True)
         raise
     partial.replace(target)

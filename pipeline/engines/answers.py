@@ -37,7 +37,6 @@ HEAD_CHARACTERS = KEY_CHARACTERS + 1 + 8 + 1
 """Of a line before its JSON: the key, a space, the CRC-32 in hex, a space."""
 PLACE_BITS = 40
 """Of a location: which file, then where its line begins there."""
-SCAN_BYTES = 16 << 20
 READ_BYTES = 8 << 10
 OPEN_FILES = 64
 RECENT = 1 << 16

@@ -99,8 +99,6 @@ class Count(IntEnum):
 
 
 COLUMNS = len(Count)
-TOP_NGRAMS = (2, 3, 4)
-DUP_NGRAMS = (5, 6, 7, 8, 9, 10)
 
 
 class Is(IntEnum):
