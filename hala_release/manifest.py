@@ -6,6 +6,7 @@ schema versions are read for ever; a newer one is refused with the way out.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable
@@ -169,14 +170,70 @@ class SpaceFacts(Record):
     app_file: str | None
 
 
-Facts = Annotated[DatasetFacts | ModelFacts | SpaceFacts, Field(discriminator="kind")]
+class Score(Record):
+    """One number that an evaluation gave."""
+
+    task: str
+    """As the harness calls it, for example `hala_exams`."""
+    title: str
+    """As people know it, for example `EXAMS`."""
+    version: str
+    """Of the task."""
+    metric: str
+    """For example `acc_norm` or `chrf++`."""
+    value: float
+    out_of: Literal[1, 100]
+    """The best value there is."""
+    stderr: float | None
+    """Standard error of the value, on the same scale; None where the harness gives none."""
+    n: Annotated[int, Field(ge=1)]
+    """Items that were scored: all of them."""
+    shots: Annotated[int, Field(ge=0)]
+    """Solved examples in each prompt."""
+    language: str
+    """Of the prompt, for example `ar`; of a translation, `en-ar`."""
+    data: str
+    """What was asked: `namespace/name@commit`, or the file's `sha256:…`."""
+    signature: str = ""
+    """What else decides the number, as the harness writes it; sacreBLEU's signature, for example."""
+
+
+class ResultsFacts(Record):
+    """What an evaluation measured, bound to the weights that it was measured on."""
+
+    kind: Literal["results"] = "results"
+    weights_sha256: Sha256
+    """`weights_sha256` of the files that were evaluated."""
+    tokenizer_sha256: Sha256 | None
+    chat_template_sha256: Sha256 | None
+    """None where no chat template was applied."""
+    harness: str
+    """Name and version, for example `lm-eval 0.4.13`."""
+    backend: str
+    """What computed, with its version, for example `transformers 5.17.0`."""
+    dtype: str
+    """What it computed in."""
+    scores: tuple[Score, ...]
+    note: str = ""
+    """What a reader has to know before comparing these numbers with others."""
+
+
+Facts = Annotated[DatasetFacts | ModelFacts | SpaceFacts | ResultsFacts, Field(discriminator="kind")]
 Kind = Literal["dataset", "model", "space"]
+"""What a repository of the Hub can be."""
+
+
+def weights_sha256(files: Iterable[FileEntry]) -> str:
+    """Return what names the weights among files: the same for the same tensors in the same files, and nothing else."""
+    lines = (f"{entry.sha256}  {entry.path}\n" for entry in files if entry.path.endswith(".safetensors"))
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 class Input(Record):
     """A bundle that this one was made from."""
 
     name: str
+    """What it was to the stage: `rows`, `base`, `data`."""
     manifest_sha256: Sha256
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,40 @@ import yaml
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, HalaError
-from pipeline.stage import Stage, load, run_stage
+from pipeline import environments
+from pipeline.stage import Inputs, Stage, load, place, run_stage
 
-STAGES = ("ingest", "decontaminate", "translate", "judge", "filter", "dedup", "pack")
+STAGES = (
+    "fetch",
+    "compress",
+    "ingest",
+    "decontaminate",
+    "translate",
+    "judge",
+    "filter",
+    "dedup",
+    "pack",
+    "train",
+    "merge",
+    "evaluate",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the stage that the command line names; where the result lies goes to stdout, everything else to stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
-        description="Run one stage of the corpus and print where its result lies; the same command again finds it.",
+        description="Run one stage and print where its result lies; the same command again finds it.",
     )
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a file like those in pipeline/configs/STAGE")
     parser.add_argument(
         "--from",
         dest="inputs",
-        type=Path,
         action="append",
         default=[],
-        metavar="BUNDLE",
-        help="rows to work on; repeatable",
+        metavar="[ROLE=]BUNDLE",
+        help="what to work on, and what it is to the stage where that takes more than one; repeatable",
     )
     parser.add_argument(
         "--set",
@@ -52,16 +66,29 @@ def main(arguments: list[str] | None = None) -> int:
         if given.check:
             config.identity()  # finds the files that the configuration names
             return 0
-        if stage.needs_rows != bool(given.inputs):
-            what = "needs rows" if stage.needs_rows else "takes no rows"
-            fix = "give `--from BUNDLE`" if stage.needs_rows else "leave out --from"
-            raise ConfigError(f"the stage {stage.name} {what}", fix=fix)
-        bundle = run_stage(stage, config, [Bundle.open(path) for path in given.inputs], given.out, again=given.again)
+        inputs = _inputs(stage, given.inputs)
+        root = place(stage, config, inputs, given.out)
+        if given.again or not (root / "manifest.json").exists():
+            environments.enter((*stage.tools, *config.needs()), sys.argv[1:] if arguments is None else arguments)
+        bundle = run_stage(stage, config, inputs, given.out, again=given.again)
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code
     sys.stdout.write(f"{bundle.root}\n")
     return 0
+
+
+def _inputs(stage: Stage[Any], given: Sequence[str]) -> Inputs:
+    found: dict[str, list[Bundle]] = {}
+    for text in given:
+        role, equals, path = text.partition("=")
+        if not equals or "/" in role:
+            role, path = next(iter(stage.takes), "rows"), text
+            if len(stage.takes) > 1:
+                fix = " or ".join(f"--from {one}={text}" for one in stage.takes)
+                raise ConfigError(f"--from {text}: what is it to the stage {stage.name}?", fix=f"write {fix}")
+        found.setdefault(role, []).append(Bundle.open(Path(path)))
+    return found
 
 
 def _override(text: str) -> tuple[str, Any]:

@@ -35,8 +35,9 @@ from pipeline.engines.chat import Chat, Client
 from pipeline.engines.server import Server
 from pipeline.executor import Local
 from pipeline.progress import Progress
+from pipeline.row_stage import RowConfig
 from pipeline.rows import characters
-from pipeline.stage import StageConfig, write_report
+from pipeline.stage import write_report
 from pipeline.storage import join
 
 Result = TypeVar("Result")
@@ -74,7 +75,7 @@ class Sampling(Record):
         return told
 
 
-class AskingConfig(StageConfig):
+class AskingConfig(RowConfig):
     """What the YAML of a stage may say that asks a model."""
 
     server: Server
@@ -86,7 +87,7 @@ class AskingConfig(StageConfig):
     cache: Path = Path("out/answers")
     """Where every answer is kept; runs and versions may share it. With Jobs it is a folder of each Job."""
 
-    unhashed: ClassVar[frozenset[str]] = StageConfig.unhashed | {"server", "client", "cache"}
+    unhashed: ClassVar[frozenset[str]] = RowConfig.unhashed | {"server", "client", "cache"}
 
     def identity(self) -> dict[str, Any]:
         """Return what the result depends on; of the server, which model it serves."""

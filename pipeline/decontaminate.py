@@ -25,13 +25,14 @@ from pydantic import Field, field_validator
 from pipeline import benchmarks, ngrams, rows, tables
 from pipeline.benchmarks import Benchmark
 from pipeline.executor import Phase
-from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.row_stage import RowConfig, row_stage
+from pipeline.stage import write_report
 from pipeline.storage import join, read_json, write_json
 
 RULE = "contaminated"
 
 
-class DecontaminateConfig(StageConfig):
+class DecontaminateConfig(RowConfig):
     """Which benchmarks a corpus must not hold."""
 
     side: Literal["source", "target"]
@@ -70,7 +71,7 @@ def phases(config: DecontaminateConfig, shards: Sequence[str], files: str, work:
     ]
 
 
-STAGE = Stage("decontaminate", DecontaminateConfig, phases, tools=("numba", "numpy"))
+STAGE = row_stage("decontaminate", DecontaminateConfig, phases, tools=("numba", "numpy"))
 
 
 class BuildIndex(PipelineStep):

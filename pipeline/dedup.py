@@ -28,8 +28,9 @@ from pipeline import rows, tables
 from pipeline.compiled import compiled
 from pipeline.executor import Phase
 from pipeline.minhash import MinHash, band_keys, signatures
+from pipeline.row_stage import RowConfig, row_stage
 from pipeline.rows import Role
-from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.stage import write_report
 from pipeline.storage import join, read_json, reading, write_json, writing
 from pipeline.tables import ROLES, Side, Texts
 from pipeline.words import Folded, Hashes, Places, folded
@@ -46,7 +47,7 @@ DECISION = pa.schema(
 many rows it stands for; and the id of the row that stays instead of it."""
 
 
-class DedupConfig(StageConfig):
+class DedupConfig(RowConfig):
     """What counts as a duplicate, and what is done about it."""
 
     compare: Side = "latest"
@@ -75,7 +76,7 @@ def phases(config: DedupConfig, shards: Sequence[str], files: str, work: str) ->
     ]
 
 
-STAGE = Stage("dedup", DedupConfig, phases, tools=("numba", "numpy"))
+STAGE = row_stage("dedup", DedupConfig, phases, tools=("numba", "numpy"))
 
 
 class Sign(PipelineStep):

@@ -20,9 +20,9 @@ from pydantic import Field, model_validator
 from pipeline import quality, rows
 from pipeline.executor import Phase
 from pipeline.quality import Drift, Tally
+from pipeline.row_stage import RowConfig, row_stage
 from pipeline.rows import DROPPED, ReadRows, Row, dropped, writing_rows
 from pipeline.rules.table import RULES, Judge, Judged, Rules
-from pipeline.stage import Stage, StageConfig
 from pipeline.storage import join, writing
 
 REPAIRS = pa.schema(
@@ -38,7 +38,7 @@ BATCH_CHARACTERS = 2_000_000
 """Rows are counted together up to so many; what comes out does not depend on it."""
 
 
-class FilterConfig(StageConfig):
+class FilterConfig(RowConfig):
     """The rules and their limits, and how much a rule may move from one release to the next."""
 
     rules: Rules = Rules()
@@ -72,7 +72,7 @@ def phases(config: FilterConfig, shards: Sequence[str], files: str, work: str) -
     ]
 
 
-STAGE = Stage("filter", FilterConfig, phases, tools=("numba", "numpy", "matplotlib", "pycld2"))
+STAGE = row_stage("filter", FilterConfig, phases, tools=("numba", "numpy", "matplotlib", "pycld2"))
 
 
 class ApplyRules(PipelineStep):

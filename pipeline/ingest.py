@@ -26,13 +26,14 @@ from hala_release.errors import ConfigError
 from hala_release.manifest import Record
 from pipeline import rows, storage
 from pipeline.executor import Phase
+from pipeline.row_stage import RowConfig, row_stage
 from pipeline.rows import DROPPED, DROPPED_CHARACTERS, Row, Target, Turn, dropped, new_row, writing_rows
 from pipeline.sources import files as source_files
 from pipeline.sources.catalogue import SOURCES
 from pipeline.sources.faults import CODE_MARKS, CODE_TASKS, ROLES, RULES, Code, Fault, fault_of, raw, storable
 from pipeline.sources.files import FORMATS, Piece, Survey, Unreadable, Wanted
 from pipeline.sources.source import Said, Shape, pick
-from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.stage import write_report
 from pipeline.storage import join
 
 LOCAL = "local"
@@ -65,7 +66,7 @@ class LocalFiles(Record):
         return name
 
 
-class IngestConfig(StageConfig):
+class IngestConfig(RowConfig):
     """What the YAML of `ingest` may say."""
 
     source: str
@@ -390,4 +391,4 @@ def refused(record: object, said: Said | None, number: int, origin: Origin, faul
     return dropped(row, fault.rule, storable(fault.reason))
 
 
-STAGE = Stage("ingest", IngestConfig, phases, tools=("ijson", "orjson"), needs_rows=False)
+STAGE = row_stage("ingest", IngestConfig, phases, tools=("ijson", "orjson"), needs_rows=False)

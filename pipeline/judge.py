@@ -23,8 +23,9 @@ from pipeline.asking import Asking, AskingConfig, Report, around, together
 from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
+from pipeline.row_stage import row_stage
 from pipeline.rows import ReadRows, Verdict, WriteRows
-from pipeline.stage import REPORTS, Stage
+from pipeline.stage import REPORTS
 from pipeline.storage import join
 
 
@@ -161,4 +162,4 @@ def _refuse_own_family(family: str, files: str) -> None:
         )
 
 
-STAGE = Stage("judge", JudgeConfig, phases, tools=("aiohttp",))
+STAGE = row_stage("judge", JudgeConfig, phases, tools=("aiohttp",))

@@ -29,7 +29,8 @@ from hala_release.payload import shards as released_shards
 from hala_release.payload.jsonl import natural_key
 from pipeline import prompts, tables
 from pipeline.executor import Phase
-from pipeline.stage import Stage, StageConfig, write_report
+from pipeline.row_stage import RowConfig, row_stage
+from pipeline.stage import write_report
 from pipeline.storage import join, names, read_json, reading, write_json, writing
 from pipeline.words import folded, hashes
 
@@ -56,7 +57,7 @@ def _whole(splits: Mapping[str, float]) -> Mapping[str, float]:
     return splits
 
 
-class PackConfig(StageConfig):
+class PackConfig(RowConfig):
     """What is released, and in which form."""
 
     format: Literal["chat", "pairs"] = "chat"
@@ -93,7 +94,7 @@ def phases(config: PackConfig, shards: Sequence[str], files: str, work: str) -> 
     ]
 
 
-STAGE = Stage("pack", PackConfig, phases, tools=("numba", "numpy"))
+STAGE = row_stage("pack", PackConfig, phases, tools=("numba", "numpy"))
 
 
 class Group(NamedTuple):

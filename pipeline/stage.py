@@ -1,8 +1,8 @@
-"""Run a stage: find or make the directory of its result, run its phases there, seal it.
+"""Run a stage: find or make the directory of its result, let it fill that, seal it.
 
     out/STAGE/DIGEST/files/…         the result
     out/STAGE/DIGEST/manifest.json   written last: the stage is done
-    out/STAGE/DIGEST/work/…          logs, statistics, and which tasks are done; never published
+    out/STAGE/DIGEST/work/…          logs, checkpoints, and which parts are done; never published
 
 The digest is that of the configuration and of the inputs, so the same question finds the same answer, and a run that
 was cut off goes on where it stopped. Where and how fast a stage runs is not part of the question.
@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,60 +22,92 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError
 
 from hala_release.bundle import Bundle, seal
 from hala_release.errors import ConfigError, Unfinished
 from hala_release.located import Document, Mistake, Models, explain
-from hala_release.manifest import Input, Provenance, Record
-from hala_release.payload.parquet import dataset_facts
-from pipeline import executor as executors
-from pipeline import rows, storage
-from pipeline.executor import Executor, Jobs, Local, Phase
+from hala_release.manifest import Facts, Input, Kind, Provenance, Record
+from hala_release.talk import Talk
+from pipeline import storage
 from pipeline.storage import join
 
-TOOLS = ("datatrove", "datasets", "pyarrow")
-"""Recorded with every result; a stage adds its own."""
 REPORTS = "reports"
-"""Folder of a bundle with what stages report; the next stage takes it over."""
+"""Folder of a bundle with what stages report; later stages take it over."""
+
+Inputs = Mapping[str, Sequence[Bundle]]
+"""Bundles by what they are to the stage: `rows`, or `base` and `data`."""
 
 
 class StageConfig(Record):
     """What the YAML of every stage may say."""
 
-    executor: Executor = Local()
-
-    unhashed: ClassVar[frozenset[str]] = frozenset({"executor"})
+    unhashed: ClassVar[frozenset[str]] = frozenset()
     """Keys that do not change what comes out: where the stage runs, and how fast."""
-
-    @field_validator("executor", mode="before")
-    @classmethod
-    def _here_unless_told_otherwise(cls, given: object) -> object:
-        return {"kind": "local", **given} if isinstance(given, dict) else given
 
     def identity(self) -> dict[str, Any]:
         """Return what the result depends on, as JSON."""
         return self.model_dump(mode="json", exclude=set(self.unhashed))
+
+    def needs(self) -> tuple[str, ...]:
+        """Return distributions that this configuration needs beside those of its stage."""
+        return ()
 
 
 Config = TypeVar("Config", bound=StageConfig)
 
 
 @dataclass(frozen=True)
+class Takes:
+    """What a stage takes in one role."""
+
+    kind: Kind
+    many: bool = False
+    """Whether there may be more than one."""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a stage: what it works on, and where it puts what."""
+
+    inputs: Inputs
+    root: Path
+    talk: Talk
+
+    @property
+    def files(self) -> Path:
+        """Where what is to be published goes."""
+        return self.root / "files"
+
+    @property
+    def work(self) -> Path:
+        """Where everything else goes; it is there again when a run goes on."""
+        return self.root / "work"
+
+    def one(self, role: str) -> Bundle:
+        """Return the only bundle of a role."""
+        (bundle,) = self.inputs[role]
+        return bundle
+
+
+@dataclass(frozen=True)
 class Stage(Generic[Config]):
-    """A pipeline step: what it is called, its configuration, and its phases."""
+    """A pipeline step: what it is called, its configuration, what it takes, and how it makes its result."""
 
     name: str
     config: type[Config]
-    phases: Callable[[Config, Sequence[str], str, str], list[Phase]]
-    """(config, shards, files, work) -> phases that read the shards and leave Parquet, and what else is to be published,
-    in `files`; `work` is theirs. All are paths, or URLs where the executor needs them."""
+    make: Callable[[Config, Job], Facts]
+    """Fills `job.files`, and returns what those files say of themselves. What a run that was cut off left there is
+    its own to use or to remove."""
+    takes: Mapping[str, Takes]
+    """By role."""
     tools: tuple[str, ...] = ()
-    """Distributions whose versions are recorded beside those of `TOOLS`."""
-    needs_rows: bool = True
-    """Whether it works on bundles of an earlier stage."""
+    """Distributions that it needs; their versions are recorded."""
+    carries: tuple[str, ...] = ()
+    """Roles of which it takes the reports over."""
     version: int = 1
-    """Raised when the code comes to give other rows for the same question, so that old results are not taken for it."""
+    """Raised when the code comes to give another result for the same question: an old one is then not taken for it."""
 
 
 def load(path: Path, config: type[Config], overrides: dict[str, Any]) -> Config:
@@ -111,54 +144,92 @@ def load(path: Path, config: type[Config], overrides: dict[str, Any]) -> Config:
 
 
 def run_stage(
-    stage: Stage[Config], config: Config, inputs: Sequence[Bundle], out: Path, *, again: bool = False
+    stage: Stage[Config], config: Config, inputs: Inputs, out: Path, *, again: bool = False, talk: Talk | None = None
 ) -> Bundle:
     """Return the sealed result of a stage, from the disk where it is there already.
 
     Args:
         out: results lie in `out/STAGE/DIGEST`.
         again: make it anew, for example with newer tools.
+        talk: hears how far the stage is; without it that goes to stderr.
 
     Raises:
-        Unfinished: tasks failed, or a scheduler has them; the same command goes on.
+        ConfigError: the inputs are not what the stage takes.
+        Unfinished: parts failed, or a scheduler has them; the same command goes on.
     """
-    root = out / stage.name / digest(stage, config, inputs)[:16]
+    root = place(stage, config, inputs, out)
     if again and root.exists():
         shutil.rmtree(root)
     if (root / "manifest.json").exists():
         return Bundle.open(root)
     with _alone(root):
         done = (root / "manifest.json").exists()  # by a process that was there first
-        return Bundle.open(root) if done else _made(stage, config, inputs, root)
+        return Bundle.open(root) if done else _made(stage, config, Job(inputs, root, talk or say))
 
 
-def _made(stage: Stage[Config], config: Config, inputs: Sequence[Bundle], root: Path) -> Bundle:
-    for bundle in inputs:
+def place(stage: Stage[Config], config: Config, inputs: Inputs, out: Path) -> Path:
+    """Return where the result of a stage lies, or will lie.
+
+    Raises:
+        ConfigError: the inputs are not what the stage takes.
+    """
+    _accept(stage, inputs)
+    return out / stage.name / digest(stage, config, inputs)[:16]
+
+
+def say(sentence: str) -> None:
+    """Tell a person what is going on, on stderr."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def _accept(stage: Stage[Config], inputs: Inputs) -> None:
+    roles = ", ".join(f"--from {role}=BUNDLE" for role in stage.takes) or "leave out --from"
+    if unknown := sorted(inputs.keys() - stage.takes.keys()):
+        raise ConfigError(f"the stage {stage.name} takes no {', '.join(unknown)}", fix=roles)
+    for role, takes in stage.takes.items():
+        given = inputs.get(role, ())
+        if not given and not takes.optional:
+            raise ConfigError(f"the stage {stage.name} needs {role}", fix=f"give `--from {role}=BUNDLE`")
+        if len(given) > 1 and not takes.many:
+            raise ConfigError(f"the stage {stage.name} takes one {role}, not {len(given)}", fix=roles)
+        for bundle in given:
+            if bundle.manifest.facts.kind != takes.kind:
+                raise ConfigError(
+                    f"{bundle.root} is a {bundle.manifest.facts.kind}, and {role} is a {takes.kind}",
+                    fix="give a bundle of that kind",
+                )
+
+
+def _made(stage: Stage[Config], config: Config, job: Job) -> Bundle:
+    for bundle in (one for role in job.inputs.values() for one in role):
         bundle.verify()
-    files = root / "files"
-    files.mkdir(parents=True, exist_ok=True)
-    _carry_reports(inputs, files / REPORTS)
-    with placed(config.executor, rows.shards(inputs), root) as (shards, place):
-        phases = stage.phases(config, shards, join(place, "files"), join(place, "work"))
-        executors.run(phases, config.executor, join(place, "work"), root / "work" / "console.log")
-    paths = sorted(path.relative_to(files).as_posix() for path in files.rglob("*.parquet"))
+    job.files.mkdir(parents=True, exist_ok=True)
+    _carry_reports([one for role in stage.carries for one in job.inputs.get(role, ())], job.files / REPORTS)
+    facts = stage.make(config, job)
     return seal(
-        root,
+        job.root,
         name=stage.name,
-        facts=dataset_facts(files, paths),
+        facts=facts,
         provenance=Provenance(
             stage=stage.name,
             config=config.identity(),
-            inputs=tuple(Input(name=one.manifest.name, manifest_sha256=one.manifest_sha256) for one in inputs),
-            tools={name: version(name) for name in (*TOOLS, *stage.tools)},
+            inputs=tuple(
+                Input(name=role, manifest_sha256=one.manifest_sha256)
+                for role in stage.takes
+                for one in job.inputs.get(role, ())
+            ),
+            tools={name: version(name) for name in sorted({*stage.tools, *config.needs()})},
         ),
         digests={},
     )
 
 
-def digest(stage: Stage[Config], config: Config, inputs: Sequence[Bundle]) -> str:
+def digest(stage: Stage[Config], config: Config, inputs: Inputs) -> str:
     """Return what names a result: the stage, its configuration, and the files of its inputs."""
-    files = [[(entry.path, entry.sha256) for entry in one.manifest.files] for one in inputs]
+    files = {
+        role: [[(entry.path, entry.sha256) for entry in one.manifest.files] for one in inputs[role]] for role in inputs
+    }
     question = [stage.name, stage.version, config.identity(), files]
     return hashlib.sha256(json.dumps(question, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -202,19 +273,3 @@ def _alone(root: Path) -> Iterator[None]:
                 f"another process is making {root}", fix="wait for it; the same command then finds the result"
             ) from error
         yield
-
-
-@contextmanager
-def placed(executor: Executor, shards: list[str], root: Path) -> Iterator[tuple[list[str], str]]:
-    """Give the shards and the result's place as the tasks see them: here, or in the storage of the executor."""
-    if not isinstance(executor, Jobs):
-        yield shards, str(root)
-        return
-    place = join(executor.storage, root.parent.name, root.name)
-    there = [join(place, "inputs", f"{number:05d}.parquet") for number in range(len(shards))]
-    copied = set(storage.names(join(place, "inputs")))
-    for shard, target in zip(shards, there, strict=True):
-        if target.rpartition("/")[2] not in copied:
-            storage.copy(shard, target)
-    yield there, place
-    storage.copy_tree(join(place, "files"), str(root / "files"))

@@ -29,8 +29,8 @@ from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
 from pipeline.prompts import Prompt
+from pipeline.row_stage import row_stage
 from pipeline.rows import ReadRows, Target, WriteRows
-from pipeline.stage import Stage
 from pipeline.text.markup import Kind
 from pipeline.text.protect import Part, holds, mask, parts, restore
 from pipeline.text.segments import Border
@@ -157,4 +157,4 @@ def phases(config: TranslateConfig, shards: Sequence[str], files: str, work: str
     ]
 
 
-STAGE = Stage("translate", TranslateConfig, phases, tools=("aiohttp",))
+STAGE = row_stage("translate", TranslateConfig, phases, tools=("aiohttp",))

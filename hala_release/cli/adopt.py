@@ -54,3 +54,5 @@ def _what(facts: Facts) -> str:
             return f"model of {facts.total_parameters:,} parameters"
         case "space":
             return f"Space on {facts.sdk}"
+        case "results":
+            return f"{count(len(facts.scores), 'score')} of {facts.harness}"

@@ -90,12 +90,12 @@ def hashed(text: str) -> int:
 
 def compare(work: Path, rows: int = ROWS, workers: int = 2, *, language: str | None = None) -> Comparison:
     """Deduplicate the same rows both ways; a `language` gives datatrove the texts as they are."""
-    bundle = run_stage(MADE, MadeConfig(rows=rows, executor=Local(workers=workers)), [], work)
+    bundle = run_stage(MADE, MadeConfig(rows=rows, executor=Local(workers=workers)), {}, work)
     shards = [str(bundle.files / file) for file in _files(bundle)]
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         config = DedupConfig(prompt_action="keep", executor=Local(workers=workers))
         start = time.perf_counter()
-        result = run_stage(STAGE, config, [bundle], Path(scratch) / "ours")
+        result = run_stage(STAGE, config, {"rows": [bundle]}, Path(scratch) / "ours")
         ours = time.perf_counter() - start
         mine = _our_clusters(result, shards)
         source = Path(scratch) / "texts"

@@ -32,7 +32,8 @@ from datatrove.pipeline.base import PipelineStep
 from hala_release.bundle import Bundle
 from pipeline import rows
 from pipeline.executor import Local, Phase
-from pipeline.stage import Stage, StageConfig, load, run_stage
+from pipeline.row_stage import RowConfig, row_stage
+from pipeline.stage import Stage, load, run_stage
 from pipeline.storage import join
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -43,7 +44,7 @@ ROAD = ("filter", "dedup", "decontaminate", "pack")
 BENCHMARKS = ("arabic_exams_validation.jsonl", "acva_validation.jsonl")
 
 
-class MadeConfig(StageConfig):
+class MadeConfig(RowConfig):
     """How many rows are made, and with which shares of what is planted."""
 
     rows: int = ROWS
@@ -60,7 +61,7 @@ def made(config: MadeConfig, _shards: Sequence[str], files: str, _work: str) -> 
     return [Phase("make", [Make(config, files)], max(1, -(-config.rows // SHARD_ROWS)))]
 
 
-MADE = Stage("made", MadeConfig, made, needs_rows=False)
+MADE = row_stage("made", MadeConfig, made, needs_rows=False)
 
 
 class Make(PipelineStep):
@@ -193,7 +194,7 @@ class Measure:
 def road(work: Path, count: int = ROWS, workers: int = 2, stages: Sequence[str] = ROAD) -> list[Measure]:
     """Run the stages one after the other on made rows, and return what each took; `work` keeps the rows made."""
     run = Local(workers=workers)
-    bundle = run_stage(MADE, MadeConfig(rows=count, executor=run), [], work)
+    bundle = run_stage(MADE, MadeConfig(rows=count, executor=run), {}, work)
     found = []
     for name in stages:
         stage: Stage[Any] = import_module(f"pipeline.{name}").STAGE
@@ -201,7 +202,7 @@ def road(work: Path, count: int = ROWS, workers: int = 2, stages: Sequence[str] 
         took = Measure(name)
         with tempfile.TemporaryDirectory(dir=work) as out, _memory(took):
             start = time.perf_counter()
-            result = run_stage(stage, config, [bundle], Path(out))
+            result = run_stage(stage, config, {"rows": [bundle]}, Path(out))
             took.seconds = time.perf_counter() - start
             kept = work / "road" / name
             _replace(result.root, kept)

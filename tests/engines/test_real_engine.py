@@ -50,10 +50,10 @@ def translated(
     lines = [{"instruction": asked, "input": "", "output": said} for asked, said in texts]
     source.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     found = stage.load(CONFIGS / "ingest/local_alpaca.yaml", ingest.STAGE.config, {"local.paths": [str(source)]})
-    rows = stage.run_stage(ingest.STAGE, found, [], root)
+    rows = stage.run_stage(ingest.STAGE, found, {}, root)
     config = _config("translate/gemma-demo.yaml", translate.TranslateConfig, environment, gemma, root)
     start = time.monotonic()
-    return stage.run_stage(translate.STAGE, config, [rows], root), time.monotonic() - start
+    return stage.run_stage(translate.STAGE, config, {"rows": [rows]}, root), time.monotonic() - start
 
 
 def test_vllm_computes_what_transformers_does_on_the_very_translator_that_is_served(
@@ -103,7 +103,7 @@ def test_a_model_of_another_family_judges_with_a_reason_in_the_form_that_was_ask
 ) -> None:
     config = _config("judge/smollm-demo.yaml", judge.JudgeConfig, environment, smollm, tmp_path)
     start = time.monotonic()
-    bundle = stage.run_stage(judge.STAGE, config, [translated[0]], tmp_path)
+    bundle = stage.run_stage(judge.STAGE, config, {"rows": [translated[0]]}, tmp_path)
     seconds = time.monotonic() - start
     made, report = _rows(bundle), _report(bundle, "judge")
     _say(
@@ -124,7 +124,7 @@ def test_a_judge_of_the_translators_family_is_refused(
 ) -> None:
     config = _config("judge/smollm-demo.yaml", judge.JudgeConfig, environment, gemma, tmp_path)
     with pytest.raises(ConfigError, match="family"):
-        stage.run_stage(judge.STAGE, config, [translated[0]], tmp_path)
+        stage.run_stage(judge.STAGE, config, {"rows": [translated[0]]}, tmp_path)
 
 
 Config = TypeVar("Config", bound=AskingConfig)

@@ -63,7 +63,7 @@ def cleaned(tmp_path: Path, benchmark: Benchmark, shards: Sequence[Sequence[Row]
     given = DecontaminateConfig(
         **{"side": "target", "executor": Local(workers=1), **config, "benchmarks": (benchmark,)}
     )
-    return run_stage(STAGE, given, [bundle_of(tmp_path / "planted", shards)], tmp_path)
+    return run_stage(STAGE, given, {"rows": [bundle_of(tmp_path / "planted", shards)]}, tmp_path)
 
 
 def planted(*arabic: str) -> Row:
@@ -275,7 +275,7 @@ def test_bytes_do_not_depend_on_workers_or_kills(tmp_path: Path, benchmark: Benc
         run_stage(
             STAGE,
             DecontaminateConfig(side="target", benchmarks=(benchmark,), executor=Local(workers=workers)),
-            [given],
+            {"rows": [given]},
             tmp_path / str(workers),
         ).manifest_sha256
         for workers in (1, 2)

@@ -30,7 +30,7 @@ SWAPPED = " ".join(["غير", *LONG.split()[1:]])
 
 def deduplicated(tmp_path: Path, shards: Sequence[Sequence[Row]], **config: Any) -> Bundle:  # noqa: ANN401
     given = DedupConfig(executor=Local(workers=1), **config)
-    return run_stage(STAGE, given, [bundle_of(tmp_path / "planted", shards)], tmp_path)
+    return run_stage(STAGE, given, {"rows": [bundle_of(tmp_path / "planted", shards)]}, tmp_path)
 
 
 def ids(found: Sequence[dict[str, Any]]) -> list[int]:
@@ -183,7 +183,9 @@ def many() -> list[list[Row]]:
 def test_bytes_do_not_depend_on_workers(tmp_path: Path, many: list[list[Row]]) -> None:
     given = bundle_of(tmp_path / "planted", many)
     found = {
-        run_stage(STAGE, DedupConfig(executor=Local(workers=count)), [given], tmp_path / str(count)).manifest_sha256
+        run_stage(
+            STAGE, DedupConfig(executor=Local(workers=count)), {"rows": [given]}, tmp_path / str(count)
+        ).manifest_sha256
         for count in (1, 2)
     }
     assert len(found) == 1
@@ -191,7 +193,7 @@ def test_bytes_do_not_depend_on_workers(tmp_path: Path, many: list[list[Row]]) -
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, many: list[list[Row]]) -> None:
     given = bundle_of(tmp_path / "planted", many)
-    whole = run_stage(STAGE, DedupConfig(executor=Local(workers=1)), [given], tmp_path / "whole")
+    whole = run_stage(STAGE, DedupConfig(executor=Local(workers=1)), {"rows": [given]}, tmp_path / "whole")
     command = ["pipeline", "dedup", "pipeline/configs/dedup/default.yaml", "--from", str(given.root)]
     command += ["--set", "executor={kind: local, workers: 2}"]
     moments = ["*/*/work/keys/exact-*", "*/*/files/data/*.parquet"]

@@ -72,7 +72,9 @@ def sealed(root: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def filtered(given: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return run_stage(STAGE, FilterConfig(executor=Local(workers=1)), [given], tmp_path_factory.mktemp("filtered"))
+    return run_stage(
+        STAGE, FilterConfig(executor=Local(workers=1)), {"rows": [given]}, tmp_path_factory.mktemp("filtered")
+    )
 
 
 def of(bundle: Bundle, config: str = "default") -> list[dict[str, Any]]:
@@ -161,15 +163,17 @@ def test_a_redacted_text_tells_nothing_private(secret: str) -> None:
 def test_bytes_do_not_depend_on_workers_or_batches(
     given: Bundle, filtered: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wide = run_stage(STAGE, FilterConfig(executor=Local(workers=2)), [given], tmp_path / "wide")
+    wide = run_stage(STAGE, FilterConfig(executor=Local(workers=2)), {"rows": [given]}, tmp_path / "wide")
     monkeypatch.setattr("pipeline.filter.BATCH_ROWS", 5)
-    narrow = run_stage(STAGE, FilterConfig(executor=Local(workers=1)), [given], tmp_path / "narrow")
+    narrow = run_stage(STAGE, FilterConfig(executor=Local(workers=1)), {"rows": [given]}, tmp_path / "narrow")
     assert filtered.manifest_sha256 == wide.manifest_sha256 == narrow.manifest_sha256
     assert filtered.root.name == wide.root.name
 
 
 def test_a_filtered_corpus_is_left_alone_by_the_filter(filtered: Bundle, tmp_path: Path) -> None:
-    second = run_stage(STAGE, FilterConfig(executor=Local(workers=1)), [without_reports(filtered, tmp_path)], tmp_path)
+    second = run_stage(
+        STAGE, FilterConfig(executor=Local(workers=1)), {"rows": [without_reports(filtered, tmp_path)]}, tmp_path
+    )
     assert of(second) == of(filtered)
     assert of(second, "dropped") == []
 
@@ -209,12 +213,12 @@ def test_a_drop_rate_that_moved_too_far_fails_and_names_the_rule(
     given: Bundle, filtered: Bundle, tmp_path: Path
 ) -> None:
     near = earlier(tmp_path, filtered, 0.05, 0.06)
-    bundle = run_stage(STAGE, FilterConfig(drift=near, executor=Local(workers=1)), [given], tmp_path / "near")
+    bundle = run_stage(STAGE, FilterConfig(drift=near, executor=Local(workers=1)), {"rows": [given]}, tmp_path / "near")
     assert report_of(bundle) == report_of(filtered)
     assert str(tmp_path) not in (bundle.root / "manifest.json").read_text(encoding="utf-8")
     far = earlier(tmp_path, filtered, 0.05, 0.04)
     with pytest.raises(CheckFailed, match=r"moved by more than 4\.0%: S7 from 27\.22% to 22\.22%"):
-        run_stage(STAGE, FilterConfig(drift=far, executor=Local(workers=1)), [given], tmp_path / "far")
+        run_stage(STAGE, FilterConfig(drift=far, executor=Local(workers=1)), {"rows": [given]}, tmp_path / "far")
 
 
 def test_the_gate_wants_the_very_report_it_names(filtered: Bundle, tmp_path: Path) -> None:

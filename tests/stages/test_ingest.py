@@ -115,7 +115,7 @@ def local(paths: Sequence[object], shape: Any = ALPACA, **more: Any) -> IngestCo
 
 
 def ingest(config: IngestConfig, out: Path) -> Bundle:
-    bundle = run_stage(STAGE, config, [], out)
+    bundle = run_stage(STAGE, config, {}, out)
     bundle.verify(rehash=True)
     return bundle
 
@@ -226,7 +226,7 @@ for path in sorted((root / "pipeline/configs/ingest").glob("*.yaml")):
     name = load(path, IngestConfig, {}).source
     settings = {"revision": pins[name], "shard_rows": 3, "executor": {"kind": "local", "workers": 1}}
     config = load(path, IngestConfig, settings)
-    bundle = run_stage(STAGE, config, [], out)
+    bundle = run_stage(STAGE, config, {}, out)
     source = SOURCES[name]
     found[name] = [
         [row for shard in rows.shards([bundle]) for row in rows.read_rows(shard)],

@@ -42,7 +42,7 @@ def judged(folder: Path, made: list[Row] | Bundle, server: Running, **more: Any)
     """Judge rows."""
     made_up = made if isinstance(made, Bundle) else bundle_of(made, folder / "made")
     given = {"server": server.remote(), "cache": folder / "answers", "executor": Local(workers=1), **more}
-    return run_stage(judge.STAGE, JudgeConfig(**given), [made_up], folder / "out")
+    return run_stage(judge.STAGE, JudgeConfig(**given), {"rows": [made_up]}, folder / "out")
 
 
 def pair(number: int, *texts: str) -> Row:
@@ -146,7 +146,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path, server: Running) -> None:
     first = judged(tmp_path, made, server)
     assert len(server.asked()) == 20
     given = JudgeConfig(server=server.remote(), cache=tmp_path / "answers", executor=Local(workers=1))
-    second = run_stage(judge.STAGE, given, [made], tmp_path / "elsewhere")
+    second = run_stage(judge.STAGE, given, {"rows": [made]}, tmp_path / "elsewhere")
     assert len(server.asked()) == 20
     assert second.manifest_sha256 == first.manifest_sha256
 
@@ -155,25 +155,28 @@ def translated(folder: Path, model: str, **more: str) -> Bundle:
     """Translate a row with a model of some name."""
     made = bundle_of([conversation(0, "Hello")], folder / "source")
     given = TranslateConfig(server=echo(model=model), cache=folder / "answers", executor=Local(workers=1), **more)
-    return run_stage(translate.STAGE, given, [made], folder / "out")
+    return run_stage(translate.STAGE, given, {"rows": [made]}, folder / "out")
 
 
 def test_a_judge_of_the_translators_family_is_refused_unless_it_is_wanted(tmp_path: Path) -> None:
     rows = translated(tmp_path, "Qwen/Qwen3-8B")
     own = {"server": echo(model="Qwen/Qwen2.5-3B-Instruct"), "cache": tmp_path / "answers"}
     with pytest.raises(ConfigError, match="the judge is of the family `qwen`, and so is Qwen/Qwen3-8B") as told:
-        run_stage(judge.STAGE, JudgeConfig.model_validate(own), [rows], tmp_path / "out")
+        run_stage(judge.STAGE, JudgeConfig.model_validate(own), {"rows": [rows]}, tmp_path / "out")
     assert "same_family: true" in told.value.fix
-    run_stage(judge.STAGE, JudgeConfig.model_validate(own | {"same_family": True}), [rows], tmp_path / "out")
+    run_stage(judge.STAGE, JudgeConfig.model_validate(own | {"same_family": True}), {"rows": [rows]}, tmp_path / "out")
 
 
 def test_a_model_whose_name_hides_its_family_can_be_told(tmp_path: Path) -> None:
     rows = translated(tmp_path, "my-translator", family="qwen")
     own = {"server": echo(model="Qwen2.5-3B-Instruct"), "cache": tmp_path / "answers"}
     with pytest.raises(ConfigError, match="family `qwen`"):
-        run_stage(judge.STAGE, JudgeConfig.model_validate(own), [rows], tmp_path / "out")
+        run_stage(judge.STAGE, JudgeConfig.model_validate(own), {"rows": [rows]}, tmp_path / "out")
     told = report(
-        run_stage(judge.STAGE, JudgeConfig.model_validate(own | {"family": "other"}), [rows], tmp_path / "out"), "judge"
+        run_stage(
+            judge.STAGE, JudgeConfig.model_validate(own | {"family": "other"}), {"rows": [rows]}, tmp_path / "out"
+        ),
+        "judge",
     )
     assert told["family"] == "other"
 

@@ -31,7 +31,7 @@ from tests.stages.planted import bundle_of, killed_and_resumed, read, row, sente
 
 def packed(tmp_path: Path, shards: Sequence[Sequence[Row]], **config: Any) -> Bundle:  # noqa: ANN401
     given = PackConfig(**{"executor": Local(workers=1), "splits": {"train": 1}, **config})
-    return run_stage(STAGE, given, [bundle_of(tmp_path / "planted", shards)], tmp_path)
+    return run_stage(STAGE, given, {"rows": [bundle_of(tmp_path / "planted", shards)]}, tmp_path)
 
 
 def report(bundle: Bundle) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def test_bytes_do_not_depend_on_workers_or_kills(tmp_path: Path, many: list[list
     options = {"shard_bytes": 100_000, "run_bytes": 60_000}
     splits = {"train": 0.99, "validation": 0.01}
     configs = [PackConfig(**options, splits=splits, executor=Local(workers=workers)) for workers in (1, 2)]
-    one, two = (run_stage(STAGE, config, [given], tmp_path / str(n)) for n, config in enumerate(configs))
+    one, two = (run_stage(STAGE, config, {"rows": [given]}, tmp_path / str(n)) for n, config in enumerate(configs))
     assert one.manifest_sha256 == two.manifest_sha256
     command = ["pipeline", "pack", "pipeline/configs/pack/chat.yaml", "--from", str(given.root)]
     for key, value in {**options, "executor": "{kind: local, workers: 2}"}.items():

@@ -17,7 +17,8 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError, Unfinished
 from pipeline import executor, rows, storage
 from pipeline.__main__ import STAGES
-from pipeline.stage import digest, load, placed, run_stage
+from pipeline.row_stage import placed
+from pipeline.stage import digest, load, run_stage
 from tests.stages.toys import MAKE, ROWS, SHARDS, SHOUT, ShoutConfig, ToyConfig
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Bundle:
-    return run_stage(MAKE, ToyConfig(executor=executor.Local(workers=1)), [], tmp_path)
+    return run_stage(MAKE, ToyConfig(executor=executor.Local(workers=1)), {}, tmp_path)
 
 
 def texts(bundle: Bundle) -> list[str]:
@@ -33,7 +34,7 @@ def texts(bundle: Bundle) -> list[str]:
 
 
 def test_a_stage_leaves_a_sealed_bundle_that_tells_how_it_was_made(made: Bundle, tmp_path: Path) -> None:
-    shouted = run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
+    shouted = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
     shouted.verify(rehash=True)
     manifest = shouted.manifest
     assert manifest.facts.kind == "dataset"
@@ -50,23 +51,27 @@ def test_a_stage_leaves_a_sealed_bundle_that_tells_how_it_was_made(made: Bundle,
 
 def test_the_same_question_finds_the_same_answer(made: Bundle, tmp_path: Path) -> None:
     before = (made.root / "manifest.json").stat().st_mtime_ns
-    assert run_stage(MAKE, ToyConfig(executor=executor.Local(workers=2)), [], tmp_path).root == made.root
+    assert run_stage(MAKE, ToyConfig(executor=executor.Local(workers=2)), {}, tmp_path).root == made.root
     assert (made.root / "manifest.json").stat().st_mtime_ns == before
-    other = run_stage(MAKE, ToyConfig(greeting="Good morning"), [], tmp_path)
+    other = run_stage(MAKE, ToyConfig(greeting="Good morning"), {}, tmp_path)
     assert other.root != made.root
 
 
 def test_again_makes_it_anew_with_the_same_bytes(made: Bundle, tmp_path: Path) -> None:
     before = (made.root / "manifest.json").stat().st_mtime_ns
-    again = run_stage(MAKE, ToyConfig(), [], tmp_path, again=True)
+    again = run_stage(MAKE, ToyConfig(), {}, tmp_path, again=True)
     assert again.manifest_sha256 == made.manifest_sha256
     assert (again.root / "manifest.json").stat().st_mtime_ns > before
 
 
 def test_bytes_do_not_depend_on_where_a_stage_runs(made: Bundle, tmp_path: Path) -> None:
     seen = {
-        run_stage(SHOUT, ShoutConfig(executor=executor.Local(workers=1)), [made], tmp_path / "one").manifest_sha256,
-        run_stage(SHOUT, ShoutConfig(executor=executor.Local(workers=3)), [made], tmp_path / "three").manifest_sha256,
+        run_stage(
+            SHOUT, ShoutConfig(executor=executor.Local(workers=1)), {"rows": [made]}, tmp_path / "one"
+        ).manifest_sha256,
+        run_stage(
+            SHOUT, ShoutConfig(executor=executor.Local(workers=3)), {"rows": [made]}, tmp_path / "three"
+        ).manifest_sha256,
         # In a process of its own: Ray warns here and there, and datatrove waits for ever where a warning is an error.
         in_another_process(made, tmp_path / "ray", "ShoutConfig(executor={'kind': 'ray', 'workers': 2})"),
     }
@@ -81,7 +86,7 @@ def in_another_process(made: Bundle, out: Path, config: str) -> str:
         from pipeline.stage import run_stage
         from tests.stages.toys import SHOUT, ShoutConfig
         made = Bundle.open(Path({str(made.root)!r}))
-        print(run_stage(SHOUT, {config}, [made], Path({str(out)!r})).manifest_sha256)
+        print(run_stage(SHOUT, {config}, {"rows": [made]}, Path({str(out)!r})).manifest_sha256)
     """)
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, start_new_session=True, capture_output=True, text=True, check=False
@@ -94,17 +99,17 @@ def test_a_failed_task_is_told_and_the_same_command_goes_on(made: Bundle, tmp_pa
     poison.touch()
     config = ShoutConfig(poison=str(poison), executor=executor.Local(workers=1))
     with pytest.raises(Unfinished, match="the poison worked") as told:
-        run_stage(SHOUT, config, [made], tmp_path)
+        run_stage(SHOUT, config, {"rows": [made]}, tmp_path)
     assert "logs" in told.value.fix
     (work,) = tmp_path.glob("shout/*/work")
     done = {path.name: path.stat().st_mtime_ns for path in (work / "shout" / "completions").iterdir()}
     assert sorted(done) == ["00000", "00001"]
     poison.unlink()
-    shouted = run_stage(SHOUT, config, [made], tmp_path)
+    shouted = run_stage(SHOUT, config, {"rows": [made]}, tmp_path)
     assert {name: (work / "shout" / "completions" / name).stat().st_mtime_ns for name in done} == done, (
         "tasks that were done are not done again"
     )
-    reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
+    reference = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path / "reference")
     assert shouted.manifest_sha256 == reference.manifest_sha256
 
 
@@ -117,9 +122,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(made: Bundle, tmp_pat
     assert not (root / "manifest.json").exists()
     assert not (root / "files/data/train-00002-of-00004.parquet").exists()
     poison.unlink()
-    shouted = run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
+    shouted = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
     shouted.verify(rehash=True)
-    reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
+    reference = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path / "reference")
     assert shouted.manifest_sha256 == reference.manifest_sha256
 
 
@@ -128,28 +133,29 @@ def test_a_worker_that_is_killed_is_told_and_does_not_hang_the_command(made: Bun
     poison.touch()
     config = ShoutConfig(poison=str(poison), kill="process", executor=executor.Local(workers=2))
     with pytest.raises(Unfinished, match="was killed") as told:
-        run_stage(SHOUT, config, [made], tmp_path)
+        run_stage(SHOUT, config, {"rows": [made]}, tmp_path)
     assert "fewer workers" in told.value.fix
     poison.unlink()
-    shouted = run_stage(SHOUT, config, [made], tmp_path)
-    reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
+    shouted = run_stage(SHOUT, config, {"rows": [made]}, tmp_path)
+    reference = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path / "reference")
     assert shouted.manifest_sha256 == reference.manifest_sha256
 
 
 def test_two_processes_do_not_make_one_result_at_a_time(made: Bundle, tmp_path: Path) -> None:
-    root = tmp_path / "shout" / digest(SHOUT, ShoutConfig(), [made])[:16]
+    root = tmp_path / "shout" / digest(SHOUT, ShoutConfig(), {"rows": [made]})[:16]
     root.mkdir(parents=True)
     with (root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Unfinished, match="another process is making"):
-            run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
-    assert run_stage(SHOUT, ShoutConfig(), [made], tmp_path).root == root
+            run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
+    assert run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path).root == root
 
 
 def test_a_new_version_of_the_code_makes_a_new_result(made: Bundle, tmp_path: Path) -> None:
     newer = dataclasses.replace(SHOUT, version=SHOUT.version + 1)
     assert (
-        run_stage(newer, ShoutConfig(), [made], tmp_path).root != run_stage(SHOUT, ShoutConfig(), [made], tmp_path).root
+        run_stage(newer, ShoutConfig(), {"rows": [made]}, tmp_path).root
+        != run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path).root
     )
 
 
@@ -190,8 +196,8 @@ def test_slurm_gets_array_jobs_and_the_same_command_seals_what_they_made(
     monkeypatch.setenv("SLURM_LOG", str(tmp_path / "slurm.log"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     where = executor.Slurm(kind="slurm", partition="cpu", time="1:00:00", workers=2, sbatch={"account": "hala"})
-    shouted = run_stage(SHOUT, ShoutConfig(executor=where), [made], tmp_path)
-    reference = run_stage(SHOUT, ShoutConfig(), [made], tmp_path / "reference")
+    shouted = run_stage(SHOUT, ShoutConfig(executor=where), {"rows": [made]}, tmp_path)
+    reference = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path / "reference")
     assert shouted.manifest_sha256 == reference.manifest_sha256
     (script,) = tmp_path.glob("shout/*/work/shout/launch_script.slurm")
     for line in ("--partition=cpu", "--time=1:00:00", "--array=0-3%2", "--account=hala"):
@@ -200,7 +206,7 @@ def test_slurm_gets_array_jobs_and_the_same_command_seals_what_they_made(
     # A cluster that is busy: the jobs wait, and nothing is sealed.
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 8\n")
     with pytest.raises(Unfinished, match="with the scheduler") as told:
-        run_stage(SHOUT, ShoutConfig(executor=where), [made], tmp_path / "busy")
+        run_stage(SHOUT, ShoutConfig(executor=where), {"rows": [made]}, tmp_path / "busy")
     assert "run the same command again" in told.value.fix
     assert not list(tmp_path.glob("busy/shout/*/manifest.json"))
 
@@ -245,22 +251,24 @@ def test_inputs_that_are_no_rows_are_refused(family: Path, tmp_path: Path) -> No
     assert {bundle.manifest.facts.kind for bundle in bundles} == {"dataset", "model"}
     for bundle in bundles:
         with pytest.raises(ContractError, match=r"not rows|does not hold rows"):
-            run_stage(SHOUT, ShoutConfig(), [bundle], tmp_path)
+            run_stage(SHOUT, ShoutConfig(), {"rows": [bundle]}, tmp_path)
 
 
 def test_reports_of_earlier_stages_travel_on(made: Bundle, tmp_path: Path) -> None:
-    shouted = run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
+    shouted = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
     report = shouted.files / "reports" / "toy.json"
-    other = run_stage(MAKE, ToyConfig(greeting="Hej"), [], tmp_path)
-    both = run_stage(SHOUT, ShoutConfig(), [shouted, other], tmp_path)
+    other = run_stage(MAKE, ToyConfig(greeting="Hej"), {}, tmp_path)
+    both = run_stage(SHOUT, ShoutConfig(), {"rows": [shouted, other]}, tmp_path)
     assert (both.files / "reports" / "toy.json").read_bytes() != report.read_bytes(), "its own report wins"
     assert both.manifest.facts.rows == 2 * ROWS * SHARDS  # type: ignore[union-attr]
 
 
 def test_different_reports_of_one_name_travel_side_by_side(made: Bundle, tmp_path: Path) -> None:
-    one = run_stage(SHOUT, ShoutConfig(), [made], tmp_path)
-    two = run_stage(SHOUT, ShoutConfig(), [made, made], tmp_path)
-    last = run_stage(dataclasses.replace(MAKE, name="mix", needs_rows=True), ToyConfig(), [one, two], tmp_path)
+    one = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
+    two = run_stage(SHOUT, ShoutConfig(), {"rows": [made, made]}, tmp_path)
+    last = run_stage(
+        dataclasses.replace(MAKE, name="mix", takes=SHOUT.takes), ToyConfig(), {"rows": [one, two]}, tmp_path
+    )
     reports = {path.name: path.read_bytes() for path in (last.files / "reports").iterdir()}
     assert reports == {
         "toy.json": (one.files / "reports/toy.json").read_bytes(),

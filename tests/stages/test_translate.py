@@ -63,7 +63,7 @@ def translated(folder: Path, made: list[Row], *, shards: int = 1, **more: Any) -
     """Translate rows."""
     root = folder / "made"
     made_up = Bundle.open(root) if root.exists() else bundle_of(made, root, shards=shards)
-    return run_stage(translate.STAGE, configured(folder, **more), [made_up], folder / "out")
+    return run_stage(translate.STAGE, configured(folder, **more), {"rows": [made_up]}, folder / "out")
 
 
 def targets(bundle: Bundle) -> list[list[tuple[str, str]]]:
@@ -231,7 +231,7 @@ def test_a_second_run_asks_nothing_and_gives_the_same_bytes(tmp_path: Path, serv
     manifest = (first.root / "manifest.json").read_bytes()
     files = tree(first.files)
     again = run_stage(
-        translate.STAGE, configured(tmp_path, server=server.remote()), [Bundle.open(tmp_path / "made")],
+        translate.STAGE, configured(tmp_path, server=server.remote()), {"rows": [Bundle.open(tmp_path / "made")]},
         tmp_path / "elsewhere",
     )  # fmt: skip
     assert asked > 50
@@ -350,7 +350,11 @@ def test_rows_that_are_refused_do_not_stop_a_run_that_goes_on_from_its_answers(t
     options: dict[str, Any] = {"server": echo(context=300), "max_tokens": {"per_character": 0.1}}
     first = translated(tmp_path, made, **options)
     again = run_stage(
-        translate.STAGE, configured(tmp_path, **options), [Bundle.open(tmp_path / "made")], tmp_path / "out", again=True
+        translate.STAGE,
+        configured(tmp_path, **options),
+        {"rows": [Bundle.open(tmp_path / "made")]},
+        tmp_path / "out",
+        again=True,
     )
     assert again.manifest_sha256 == first.manifest_sha256
 
@@ -411,7 +415,9 @@ def test_a_server_that_goes_away_and_comes_back_costs_time_and_nothing_else(tmp_
         bundle_of(made, tmp_path / "made")
         out = tmp_path / "out"
         thread = threading.Thread(
-            target=lambda: result.append(run_stage(translate.STAGE, config, [Bundle.open(tmp_path / "made")], out))
+            target=lambda: result.append(
+                run_stage(translate.STAGE, config, {"rows": [Bundle.open(tmp_path / "made")]}, out)
+            )
         )
         thread.start()
         wait_for(lambda: len(first.entries("answered")) > 50)
@@ -586,7 +592,7 @@ def test_progress_is_told_while_it_runs(tmp_path: Path, monkeypatch: pytest.Monk
         config = configured(tmp_path, server=server.remote(), client=Client(concurrency=4))
         folder = tmp_path / "out" / "translate" / translate_digest(config, root) / "work" / "progress"
         with progress.watching(folder, 100, said.append, every=0.2):
-            run_stage(translate.STAGE, config, [root], tmp_path / "out")
+            run_stage(translate.STAGE, config, {"rows": [root]}, tmp_path / "out")
     middle = [one for one in said if " left" in one]
     assert len(middle) >= 2
     assert said[-1].startswith("100 of 100 rows, 100 requests, 0 from the cache, 1,100 tokens in, 400 out, ")
@@ -597,7 +603,7 @@ def translate_digest(config: TranslateConfig, made: Bundle) -> str:
     """Return the name of the folder of a result."""
     from pipeline.stage import digest
 
-    return digest(translate.STAGE, config, [made])[:16]
+    return digest(translate.STAGE, config, {"rows": [made]})[:16]
 
 
 HOSTILE = [

@@ -12,15 +12,15 @@ from datatrove.pipeline.base import PipelineStep
 
 from pipeline import storage
 from pipeline.executor import Phase
+from pipeline.row_stage import RowConfig, row_stage
 from pipeline.rows import ReadRows, WriteRows, document, new_row
-from pipeline.stage import Stage, StageConfig
 
 Kill = Literal["group", "process", "nobody"]
 SHARDS = 4
 ROWS = 50
 
 
-class ToyConfig(StageConfig):
+class ToyConfig(RowConfig):
     """What the toy stages can be told."""
 
     greeting: str = "Hello"
@@ -81,7 +81,7 @@ class Count(PipelineStep):
         yield from ()
 
 
-class ShoutConfig(StageConfig):
+class ShoutConfig(RowConfig):
     """What `shout` can be told."""
 
     poison: str = "/nowhere"
@@ -89,7 +89,7 @@ class ShoutConfig(StageConfig):
     kill: Kill = "nobody"
     """Who dies, instead of failing."""
 
-    unhashed = StageConfig.unhashed | {"poison", "kill"}
+    unhashed = RowConfig.unhashed | {"poison", "kill"}
 
 
 def _make(config: ToyConfig, shards: Sequence[str], files: str, work: str) -> list[Phase]:
@@ -103,5 +103,5 @@ def _shout(config: ShoutConfig, shards: Sequence[str], files: str, work: str) ->
     ]
 
 
-MAKE = Stage("make", ToyConfig, _make, needs_rows=False)
-SHOUT = Stage("shout", ShoutConfig, _shout)
+MAKE = row_stage("make", ToyConfig, _make, needs_rows=False)
+SHOUT = row_stage("shout", ShoutConfig, _shout)
