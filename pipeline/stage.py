@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import ValidationError
 
 from hala_release.bundle import Bundle, seal
-from hala_release.errors import ConfigError, Unfinished
+from hala_release.errors import ConfigError, ContractError, Unfinished
 from hala_release.located import Document, Mistake, Models, explain
 from hala_release.manifest import Facts, Input, Kind, Provenance, Record
 from hala_release.talk import Talk
@@ -155,6 +155,7 @@ def run_stage(
 
     Raises:
         ConfigError: the inputs are not what the stage takes.
+        ContractError: an input is of another kind.
         Unfinished: parts failed, or a scheduler has them; the same command goes on.
     """
     root = place(stage, config, inputs, out)
@@ -172,6 +173,7 @@ def place(stage: Stage[Config], config: Config, inputs: Inputs, out: Path) -> Pa
 
     Raises:
         ConfigError: the inputs are not what the stage takes.
+        ContractError: an input is of another kind.
     """
     _accept(stage, inputs)
     return out / stage.name / digest(stage, config, inputs)[:16]
@@ -184,20 +186,21 @@ def say(sentence: str) -> None:
 
 
 def _accept(stage: Stage[Config], inputs: Inputs) -> None:
-    roles = ", ".join(f"--from {role}=BUNDLE" for role in stage.takes) or "leave out --from"
+    named = {role: "" if len(stage.takes) == 1 else f"{role}=" for role in stage.takes}
+    roles = " ".join(f"--from {name}BUNDLE" for name in named.values()) or "leave out --from"
     if unknown := sorted(inputs.keys() - stage.takes.keys()):
         raise ConfigError(f"the stage {stage.name} takes no {', '.join(unknown)}", fix=roles)
     for role, takes in stage.takes.items():
         given = inputs.get(role, ())
         if not given and not takes.optional:
-            raise ConfigError(f"the stage {stage.name} needs {role}", fix=f"give `--from {role}=BUNDLE`")
+            raise ConfigError(f"the stage {stage.name} needs {role}", fix=f"give `--from {named[role]}BUNDLE`")
         if len(given) > 1 and not takes.many:
             raise ConfigError(f"the stage {stage.name} takes one {role}, not {len(given)}", fix=roles)
         for bundle in given:
             if bundle.manifest.facts.kind != takes.kind:
-                raise ConfigError(
-                    f"{bundle.root} is a {bundle.manifest.facts.kind}, and {role} is a {takes.kind}",
-                    fix="give a bundle of that kind",
+                raise ContractError(
+                    f"{bundle.root} is a {bundle.manifest.facts.kind}, not a {takes.kind}",
+                    fix=f"give a bundle of that kind as {role}",
                 )
 
 

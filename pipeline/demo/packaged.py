@@ -9,7 +9,7 @@ Gemma is provided under and subject to the Gemma Terms of Use found at ai.google
 them. Gemma's weights, or what is made from them, are never committed or published by this project. SmolLM2 is under
 Apache-2.0.
 
-Runs in the environment of `make .venv-serve/serve.done`: `.venv-serve/bin/python -m pipeline.demo.packaged`.
+Runs in the environment of `make env-serve`: `.venv-serve/bin/python -m pipeline.demo.packaged`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def installed(package: str) -> Path:
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise EngineMissing(f"{package} is not installed here", fix="make .venv-serve/serve.done")
+        raise EngineMissing(f"{package} is not installed here", fix="make env-serve")
     return Path(found.submodule_search_locations[0])
 
 

@@ -180,7 +180,7 @@ def vllm_version(environment: Path) -> str:
     """
     found = sorted(environment.glob("lib/python*/site-packages/vllm-*.dist-info"))
     if not found or not (environment / "bin" / "vllm").exists():
-        fix = "make .venv-serve/serve.done" if environment.name == ".venv-serve" else "see pipeline/envs/serve.in"
+        fix = "make env-serve" if environment.name == ".venv-serve" else "see pipeline/envs/serve-cpu.in"
         raise EngineMissing(f"{environment} has no vLLM", fix=fix)
     return found[-1].name.removeprefix("vllm-").removesuffix(".dist-info")
 

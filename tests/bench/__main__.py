@@ -10,7 +10,7 @@ BENCHES = {
     "filter": "the whole rule table, beside two filters of datatrove",
     "dedup": "near duplicates of 100,000 rows, beside datatrove's MinHash",
     "translate": "what the stage costs, beside a bare client on the echo server",
-    "serve": "tokens a second on vLLM, beside a bare client; needs `make .venv-serve/serve.done`",
+    "serve": "tokens a second on vLLM, beside a bare client; needs `make env-serve`",
     "road": "filter to pack for 1,000,000 rows: minutes and memory",
 }
 

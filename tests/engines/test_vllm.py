@@ -50,7 +50,7 @@ def holder(config: Vllm, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_an_environment_without_vllm_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(EngineMissing) as caught, serving(_nowhere(tmp_path), tmp_path / "log"):
         pass
-    assert "make .venv-serve/serve.done" in caught.value.fix
+    assert "make env-serve" in caught.value.fix
 
 
 def test_a_repository_is_pinned_and_a_directory_is_not(tmp_path: Path) -> None:

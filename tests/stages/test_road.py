@@ -140,7 +140,7 @@ for name, file in configs.items():
     stage = import_module(f"pipeline.{{name}}").STAGE
     config = load(Path("pipeline/configs") / name / f"{{file}}.yaml", stage.config, {{}})
     config = config.model_copy(update={{"executor": Ray(kind="ray", workers=2)}})
-    bundle = run_stage(stage, config, {"rows": [bundle]}, Path({str(out / "ray")!r}))
+    bundle = run_stage(stage, config, {{"rows": [bundle]}}, Path({str(out / "ray")!r}))
     print(bundle.manifest_sha256)
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

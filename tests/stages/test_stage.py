@@ -86,7 +86,7 @@ def in_another_process(made: Bundle, out: Path, config: str) -> str:
         from pipeline.stage import run_stage
         from tests.stages.toys import SHOUT, ShoutConfig
         made = Bundle.open(Path({str(made.root)!r}))
-        print(run_stage(SHOUT, {config}, {"rows": [made]}, Path({str(out)!r})).manifest_sha256)
+        print(run_stage(SHOUT, {config}, {{"rows": [made]}}, Path({str(out)!r})).manifest_sha256)
     """)
     ended = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, start_new_session=True, capture_output=True, text=True, check=False
@@ -250,7 +250,7 @@ def test_inputs_that_are_no_rows_are_refused(family: Path, tmp_path: Path) -> No
     bundles = [Bundle.open(path.parent) for path in sorted(family.parent.rglob("manifest.json"))]
     assert {bundle.manifest.facts.kind for bundle in bundles} == {"dataset", "model"}
     for bundle in bundles:
-        with pytest.raises(ContractError, match=r"not rows|does not hold rows"):
+        with pytest.raises(ContractError, match=r"is a model, not a dataset|does not hold rows"):
             run_stage(SHOUT, ShoutConfig(), {"rows": [bundle]}, tmp_path)
 
 
