@@ -27,14 +27,19 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from hala_release.manifest import Record
-from hala_release.talk import Talk
+from hala_release.talk import Talk, silence
 from pipeline import progress, storage
 from pipeline.engines import server as servers
+from pipeline.engines import trust
 from pipeline.engines.answers import Answers
 from pipeline.engines.chat import Chat, Client
+from pipeline.engines.endpoint import Endpoint
 from pipeline.engines.server import Server
+from pipeline.engines.trust import Trust
+from pipeline.engines.vllm import Vllm
 from pipeline.executor import Local
 from pipeline.progress import Progress
+from pipeline.prompts import Message
 from pipeline.row_stage import RowConfig
 from pipeline.rows import characters
 from pipeline.stage import write_report
@@ -84,18 +89,57 @@ class AskingConfig(RowConfig):
     """The family of the model, for example `qwen`, where the start of its name does not say it."""
     sampling: Sampling = Sampling()
     client: Client = Client()
+    parity: Trust | None = Trust()
+    """How vLLM is compared with transformers before it is trusted; null: it is not, and the report says so."""
     cache: Path = Path("out/answers")
     """Where every answer is kept; runs and versions may share it. With Jobs it is a folder of each Job."""
 
-    unhashed: ClassVar[frozenset[str]] = RowConfig.unhashed | {"server", "client", "cache"}
+    unhashed: ClassVar[frozenset[str]] = RowConfig.unhashed | {"server", "client", "cache", "parity"}
 
     def identity(self) -> dict[str, Any]:
         """Return what the result depends on; of the server, which model it serves."""
-        return super().identity() | {"server": servers.identity(self.server), "family": self.model_family()}
+        return super().identity() | {
+            "server": servers.identity(self.server),
+            "family": self.model_family(),
+            "parity": self.compared(),
+        }
+
+    def compared(self) -> dict[str, Any] | None:
+        """Return how the engine is compared with transformers before anything is asked; None where it is not."""
+        if not isinstance(self.server, Vllm) or self.parity is None:
+            return None
+        return {"chats": self.parity.chats, "tokens": self.parity.tokens, "tolerance": self.parity.allowed(self.server)}
+
+    def needs(self) -> tuple[str, ...]:
+        """Return what the comparison with transformers needs, where there is one."""
+        if not isinstance(self.server, Vllm) or self.parity is None:
+            return ()
+        return ("torch", "transformers", *(("compressed-tensors",) if self.server.compressed else ()))
+
+    def chats(self, pairs: Sequence[tuple[str, str]]) -> list[list[Message]]:
+        """Return what the stage would ask about these English and Arabic texts."""
+        raise NotImplementedError
+
+    def check(self, talk: Talk, endpoint: Endpoint) -> None:
+        """Return when the model that was started may be trusted.
+
+        Raises:
+            HalaError: it computes something else than transformers does.
+        """
+        if isinstance(self.server, Vllm) and self.parity:
+            trust.require(self.parity, self.server, self.chats(_known(self.parity.chats)), talk, endpoint)
 
     def model_family(self) -> str:
         """Return the family of the model."""
         return self.family or family_of(servers.identity(self.server)["model"])
+
+
+def _known(number: int) -> list[tuple[str, str]]:
+    """Return so many short texts of the demo corpus, spread over it."""
+    from pipeline.demo.corpus import pairs
+
+    found = [(pair["en"], pair["ar"]) for _, pair in pairs()]
+    return found[:: max(1, len(found) // number)][:number]
 
 
 def family_of(model: str) -> str:
@@ -129,7 +173,9 @@ class Asking(PipelineStep):
         counts: Counter[str] = Counter()
         place = shared_place(self.config, self.work)
         with (
-            servers.reach(self.config.server, place, self.work, rank) as endpoint,
+            servers.reach(
+                self.config.server, place, self.work, rank, functools.partial(self.config.check, silence)
+            ) as endpoint,
             Answers(self.config.cache, f"{rank:05d}") as answers,
             asyncio.Runner() as runner,
         ):
@@ -258,7 +304,8 @@ def _around(config: AskingConfig, shards: Sequence[str], work: str, talk: Talk) 
     with ExitStack() as stack:
         if place := shared_place(config, work):
             talk(f"starting {servers.identity(config.server)['model']}")
-            stack.enter_context(servers.shared(config.server, place, Path(work) / "server.log"))
+            check = functools.partial(config.check, talk)
+            stack.enter_context(servers.shared(config.server, place, Path(work) / "server.log", check))
         rows = sum(pq.read_metadata(shard).num_rows for shard in shards)
         stack.enter_context(progress.watching(Path(work) / "progress", rows, talk))
         yield

@@ -23,6 +23,7 @@ from pipeline.asking import Asking, AskingConfig, Report, around, together
 from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
+from pipeline.prompts import Message
 from pipeline.row_stage import row_stage
 from pipeline.rows import ReadRows, Verdict, WriteRows
 from pipeline.stage import REPORTS
@@ -49,6 +50,10 @@ class JudgeConfig(AskingConfig):
             "messages": prompts.judgement("{source}", "{target}", self.instruction),
             "format": prompts.verdict_format(self.reason_characters),
         }
+
+    def chats(self, pairs: Sequence[tuple[str, str]]) -> list[list[Message]]:
+        """Return the chats that ask for a verdict on these pairs."""
+        return [prompts.judgement(english, arabic, self.instruction) for english, arabic in pairs]
 
 
 class Opinion(Record):
@@ -136,7 +141,12 @@ def phases(config: JudgeConfig, shards: Sequence[str], files: str, work: str) ->
     model = server.identity(config.server)
     if not config.same_family:
         _refuse_own_family(config.model_family(), files)
-    facts = {"model": model["model"], "digest": model["digest"], "family": config.model_family()}
+    facts = {
+        "model": model["model"],
+        "digest": model["digest"],
+        "family": config.model_family(),
+        "compared_with_transformers": config.compared(),
+    }
     return [
         Phase(
             "judge",

@@ -28,7 +28,7 @@ from pipeline.asking import Asking, AskingConfig, Report, around, together
 from pipeline.engines import server
 from pipeline.engines.chat import Chat
 from pipeline.executor import Phase
-from pipeline.prompts import Prompt
+from pipeline.prompts import Message, Prompt
 from pipeline.row_stage import row_stage
 from pipeline.rows import ReadRows, Target, WriteRows
 from pipeline.text.markup import Kind
@@ -75,6 +75,10 @@ class TranslateConfig(AskingConfig):
     def identity(self) -> dict[str, Any]:
         """Return what the result depends on; the words of the prompt too, which live in the code."""
         return super().identity() | {"messages": prompts.translation(self.prompt, "{text}")}
+
+    def chats(self, pairs: Sequence[tuple[str, str]]) -> list[list[Message]]:
+        """Return the chats that ask for these texts."""
+        return [prompts.translation(self.prompt, english) for english, _ in pairs]
 
 
 class Translated(NamedTuple):
@@ -144,7 +148,12 @@ class Translate(Asking):
 def phases(config: TranslateConfig, shards: Sequence[str], files: str, work: str) -> list[Phase]:
     """Translate each shard, then report."""
     model = server.identity(config.server)
-    facts = {"model": model["model"], "digest": model["digest"], "family": config.model_family()}
+    facts = {
+        "model": model["model"],
+        "digest": model["digest"],
+        "family": config.model_family(),
+        "compared_with_transformers": config.compared(),
+    }
     facts["prompt"] = config.prompt if isinstance(config.prompt, str) else "custom"
     return [
         Phase(

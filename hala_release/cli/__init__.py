@@ -11,7 +11,7 @@ from hala_release import __version__
 from hala_release.cli.output import show_error
 from hala_release.errors import ConfigError, HalaError
 
-COMMANDS = ("adopt", "card", "check", "hub", "init", "plan", "push", "schema", "verify")
+COMMANDS = ("adopt", "card", "check", "graph", "hub", "init", "plan", "push", "run", "schema", "verify")
 """Modules beside this one; each has `command`."""
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from hala_release.cli.output import Output, output_options
+from hala_release.cli.output import Output, facts_words, output_options
 from hala_release.units import count, human_bytes
-
-if TYPE_CHECKING:
-    from hala_release.manifest import Facts
 
 
 @click.command()
@@ -40,19 +36,7 @@ def command(source: Path, kind: str, out: Path, sort_by: str | None, as_json: bo
     output.show(
         {"bundle": str(bundle.root), "manifest": manifest.model_dump(mode="json"), "left_out": adopted.left_out},
         [
-            f"sealed {bundle.root}: {_what(manifest.facts)}, "
+            f"sealed {bundle.root}: {facts_words(manifest.facts)}, "
             f"{count(len(manifest.files), 'file')}, {human_bytes(bundle.size)}"
         ],
     )
-
-
-def _what(facts: Facts) -> str:
-    match facts.kind:
-        case "dataset":
-            return f"dataset of {count(facts.rows, 'row')}"
-        case "model":
-            return f"model of {facts.total_parameters:,} parameters"
-        case "space":
-            return f"Space on {facts.sdk}"
-        case "results":
-            return f"{count(len(facts.scores), 'score')} of {facts.harness}"

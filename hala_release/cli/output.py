@@ -6,12 +6,16 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
 from hala_release.errors import CheckFailed, HalaError
 from hala_release.finding import Finding
+from hala_release.units import count
+
+if TYPE_CHECKING:
+    from hala_release.manifest import Facts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,3 +71,21 @@ def show_error(error: HalaError) -> None:
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
     if error.fix:
         click.echo(f"  fix: {error.fix}", err=True)
+
+
+def shown(text: str) -> str:
+    """Return text of a file so that it steers no terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
+def facts_words(facts: Facts) -> str:
+    """Return what a bundle holds, in a few words."""
+    match facts.kind:
+        case "dataset":
+            return f"dataset of {count(facts.rows, 'row')}"
+        case "model":
+            return f"model of {facts.total_parameters:,} parameters"
+        case "space":
+            return f"Space on {shown(facts.sdk)}"
+        case "results":
+            return f"{count(len(facts.scores), 'score')} of {shown(facts.harness)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,17 +45,22 @@ def _vllm_digest(config: str) -> str:
     return vllm.digest(server, vllm.vllm_version(server.environment))
 
 
+Check = Callable[[Endpoint], object]
+"""Called with a server that was started, before anything asks it; what it raises stops the stage."""
+
+
 @contextmanager
-def shared(server: Server, place: str, log: Path) -> Iterator[None]:
+def shared(server: Server, place: str, log: Path, check: Check) -> Iterator[None]:
     """Serve for all tasks of this machine; the file `place` says where, for `reach`."""
     with _serving(server, log) as endpoint:
+        check(endpoint)
         with storage.writing(place) as file:
             file.write(orjson.dumps(endpoint._asdict()))
         yield
 
 
 @contextmanager
-def reach(server: Server, place: str | None, work: str, rank: int) -> Iterator[Endpoint]:
+def reach(server: Server, place: str | None, work: str, rank: int, check: Check) -> Iterator[Endpoint]:
     """Give the server that a task asks: the one that `place` tells of, or one for this task alone."""
     if place is not None:
         with storage.reading(place) as file:
@@ -64,6 +69,7 @@ def reach(server: Server, place: str | None, work: str, rank: int) -> Iterator[E
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(work if storage.is_local(work) else folder)
         with _serving(server, logs / f"server-{rank:05d}.log") as endpoint:
+            check(endpoint)
             yield endpoint
 
 

@@ -83,6 +83,12 @@ class Vllm(Record):
         return Path(self.model).is_dir()
 
     @property
+    def compressed(self) -> bool:
+        """Whether it is a local model with quantized weights."""
+        config = Path(self.model) / "config.json"
+        return config.is_file() and "quantization_config" in json.loads(config.read_bytes())
+
+    @property
     def name(self) -> str:
         """What requests call the model."""
         return Path(self.model).absolute().name if self.local else self.model

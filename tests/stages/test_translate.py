@@ -572,6 +572,7 @@ def test_the_report_counts_what_depends_on_rows_and_answers_only(tmp_path: Path)
         "model": "echo",
         "digest": Echo(kind="echo").endpoint("").digest,
         "family": "echo",
+        "compared_with_transformers": None,
         "prompt": "translator",
         "rows": 10,
         "rows_finished": 10,
