@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from hala_release import frontmatter, reports
+from hala_release import frontmatter, reports, results
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
 from hala_release.manifest import ConfigFacts, DatasetFacts, ModelFacts, SpaceFacts, SplitFacts
@@ -19,13 +20,17 @@ from hala_release.units import human_bytes, human_count
 NAME = "README.md"
 
 
-def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
+def render(artifact: Artifact, bundle: Bundle, release: Release, measured: Sequence[Bundle] = ()) -> bytes:
     """Return the card of an artifact: the same facts and release give the same bytes.
 
     A Space brings its own card, because the Hub builds from it.
 
+    Args:
+        measured: results of a model.
+
     Raises:
         ConfigError: the bundle is of another kind than the artifact.
+        ContractError: the results are of another model, or a report is none.
     """
     facts = bundle.manifest.facts
     match artifact, facts:
@@ -51,6 +56,7 @@ def render(artifact: Artifact, bundle: Bundle, release: Release) -> bytes:
         files=len(bundle.manifest.files),
         size=bundle.size,
         **(_model_words(facts) if isinstance(facts, ModelFacts) else {"reports": reports.read(bundle)}),
+        results=results.tables(measured, bundle),
     )
     return frontmatter.join(frontmatter.Card(metadata, body.rstrip() + "\n")).encode()
 

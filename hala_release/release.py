@@ -141,13 +141,17 @@ class ModelArtifact(_Artifact):
     pipeline_tag: str = "text-generation"
     """Task id of the Hub."""
     results: tuple[Path, ...] = ()
-    """Evaluation result files, relative to release.yaml."""
+    """Sealed results of evaluations of this very model, relative to release.yaml; the card prints them."""
 
     @model_validator(mode="after")
     def _relation_needs_a_base(self) -> ModelArtifact:
         if (self.relation is None) != (self.base is None):
             raise ValueError("`base` and `relation` belong together: give both or neither")
         return self
+
+    def results_under(self, root: Path) -> tuple[Path, ...]:
+        """Return where the results lie when release.yaml lies in `root`."""
+        return tuple(Path(os.path.normpath(root / path)) for path in self.results)
 
 
 class SpaceArtifact(_Artifact):

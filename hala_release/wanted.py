@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hala_release import card
+from hala_release import card, results
 from hala_release.bundle import Bundle
 from hala_release.disk import git_blob_id
 from hala_release.manifest import FileEntry, Record
@@ -33,12 +33,12 @@ class Change(Record):
 class Wanted:
     """The bundle's files and the card, for one repository."""
 
-    def __init__(self, artifact: Artifact, bundle: Bundle, release: Release) -> None:
+    def __init__(self, artifact: Artifact, bundle: Bundle, release: Release, measured: Sequence[Bundle] = ()) -> None:
         self.artifact = artifact
         self.kind = artifact.kind
         self.repo = release.repo_id(artifact.repo)
         self.bundle = bundle
-        self.card = card.render(artifact, bundle, release)
+        self.card = card.render(artifact, bundle, release, measured)
         digest = hashlib.sha256(self.card).hexdigest()
         self.entries = {entry.path: entry for entry in bundle.manifest.files}
         self.entries[card.NAME] = FileEntry(path=card.NAME, size=len(self.card), sha256=digest)
@@ -50,19 +50,19 @@ class Wanted:
 
     @classmethod
     def open(cls, artifact: Artifact, release: Release, root: Path, *, rehash: bool = False) -> Wanted:
-        """Open an artifact's bundle, see that it is what was sealed, and render its card.
+        """Open an artifact's bundle and its results, see that they are what was sealed, and render its card.
 
         Args:
             root: the directory that the release's paths start from.
             rehash: read every payload file again, also those that did not change since they were last read.
 
         Raises:
-            ContractError: the bundle is missing, unfinished, or not what was sealed.
+            ContractError: a bundle is missing, unfinished, or not what was sealed; results are of another model.
             ConfigError: it is of another kind than the artifact.
         """
         bundle = Bundle.open(artifact.bundle_under(root))
         bundle.verify(rehash=rehash)
-        return cls(artifact, bundle, release)
+        return cls(artifact, bundle, release, results.measured(artifact, root))
 
     def source(self, path: str) -> Path | bytes:
         """Return a file's bytes, or the file on disk that has them."""

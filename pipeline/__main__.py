@@ -62,11 +62,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         stage: Stage[Any] = import_module(f"pipeline.{given.stage}").STAGE
-        config = load(given.config, stage.config, dict(map(_override, given.overrides)))
+        inputs = _inputs(stage, given.inputs)
+        told = {
+            takes.key: str(one.files)
+            for role, takes in stage.takes.items()
+            if takes.key
+            for one in inputs.get(role, ())
+        }
+        config = load(given.config, stage.config, {**told, **dict(map(_override, given.overrides))})
         if given.check:
             config.identity()  # finds the files that the configuration names
             return 0
-        inputs = _inputs(stage, given.inputs)
         root = place(stage, config, inputs, given.out)
         if given.again or not (root / "manifest.json").exists():
             environments.enter((*stage.tools, *config.needs()), sys.argv[1:] if arguments is None else arguments)
@@ -83,8 +89,9 @@ def _inputs(stage: Stage[Any], given: Sequence[str]) -> Inputs:
     for text in given:
         role, equals, path = text.partition("=")
         if not equals or "/" in role:
-            role, path = next(iter(stage.takes), "rows"), text
-            if len(stage.takes) > 1:
+            needed = [one for one, takes in stage.takes.items() if not takes.optional]
+            role, path = next(iter(needed), "rows"), text
+            if len(needed) > 1:
                 fix = " or ".join(f"--from {one}={text}" for one in stage.takes)
                 raise ConfigError(f"--from {text}: what is it to the stage {stage.name}?", fix=f"write {fix}")
         found.setdefault(role, []).append(Bundle.open(Path(path)))

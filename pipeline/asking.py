@@ -108,7 +108,13 @@ class AskingConfig(RowConfig):
         """Return how the engine is compared with transformers before anything is asked; None where it is not."""
         if not isinstance(self.server, Vllm) or self.parity is None:
             return None
-        return {"chats": self.parity.chats, "tokens": self.parity.tokens, "tolerance": self.parity.allowed(self.server)}
+        tolerance, mean_tolerance = self.parity.allowed(self.server)
+        return {
+            "chats": self.parity.chats,
+            "tokens": self.parity.tokens,
+            "tolerance": tolerance,
+            "mean_tolerance": mean_tolerance,
+        }
 
     def needs(self) -> tuple[str, ...]:
         """Return what the comparison with transformers needs, where there is one."""

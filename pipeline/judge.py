@@ -172,4 +172,4 @@ def _refuse_own_family(family: str, files: str) -> None:
         )
 
 
-STAGE = row_stage("judge", JudgeConfig, phases, tools=("aiohttp",))
+STAGE = row_stage("judge", JudgeConfig, phases, tools=("aiohttp",), serves=True)

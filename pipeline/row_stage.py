@@ -49,6 +49,7 @@ def row_stage(
     *,
     tools: tuple[str, ...] = (),
     needs_rows: bool = True,
+    serves: bool = False,
     version: int = 1,
 ) -> Stage[Config]:
     """Return a stage that reads rows, in the role `rows`, and leaves rows.
@@ -56,12 +57,16 @@ def row_stage(
     Args:
         tools: distributions that it needs beside those of every such stage.
         needs_rows: whether it works on bundles of an earlier stage.
+        serves: whether it asks a model, which may be a bundle in the role `model` instead of one in the YAML.
     """
+    takes = {"rows": Takes("dataset", many=True)} if needs_rows else {}
+    if serves:
+        takes["model"] = Takes("model", optional=True, key="server.model")
     return Stage(
         name,
         config,
         functools.partial(_make, phases),
-        takes={"rows": Takes("dataset", many=True)} if needs_rows else {},
+        takes=takes,
         tools=(*TOOLS, *tools),
         carries=("rows",),
         version=version,

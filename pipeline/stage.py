@@ -65,6 +65,8 @@ class Takes:
     many: bool = False
     """Whether there may be more than one."""
     optional: bool = False
+    key: str | None = None
+    """The dotted key of the configuration that gets the directory of its files."""
 
 
 @dataclass(frozen=True)

@@ -166,4 +166,4 @@ def phases(config: TranslateConfig, shards: Sequence[str], files: str, work: str
     ]
 
 
-STAGE = row_stage("translate", TranslateConfig, phases, tools=("aiohttp",))
+STAGE = row_stage("translate", TranslateConfig, phases, tools=("aiohttp",), serves=True)

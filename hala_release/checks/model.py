@@ -60,31 +60,9 @@ def a_model_does_what_its_task_says(subject: Subject) -> Iterator[Finding]:
                 )
 
 
-def results_are_there(subject: Subject) -> Iterator[Finding]:
-    """A result file that is named and missing would leave its numbers out."""
-    match subject.artifact:
-        case ModelArtifact(results=results):
-            for path in results:
-                if not (subject.root / path).is_file():
-                    yield Finding(
-                        level="error",
-                        where=subject.artifact.repo,
-                        message=f"results file {path} does not exist",
-                        fix="evaluate again, or take it out of release.yaml",
-                    )
-            if results:
-                yield Finding(
-                    level="warning",
-                    where=subject.artifact.repo,
-                    message="results are not shown on cards yet",
-                    fix="wait for a later hala-release; nothing is lost meanwhile",
-                )
-
-
 CHECKS: tuple[Check, ...] = (
     a_model_brings_its_tokenizer,
     a_model_says_how_to_generate,
     a_chat_model_has_a_template,
     a_model_does_what_its_task_says,
-    results_are_there,
 )

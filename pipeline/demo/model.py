@@ -16,7 +16,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,13 +55,26 @@ WORDS = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 """Where the tokenizer may cut. Marks count as letters: Arabic vowel signs do not end a word."""
 
 VOCABULARY = 4096
-HIDDEN = 128
-HEADS = 2
-KEY_VALUE_HEADS = 1
-FEED_FORWARD = 256
+HEAD = 64
+"""Values of a head of attention."""
 KERNEL = 3
 CONTEXT = 2048
-LAYER_TYPES = ("conv", "conv", "full_attention", "conv", "conv", "full_attention")
+
+
+class Size(NamedTuple):
+    """How large a model is."""
+
+    hidden: int
+    """A multiple of `HEAD`."""
+    feed_forward: int
+    layers: tuple[str, ...]
+
+
+SIZES = {
+    "demo": Size(128, 256, ("conv", "conv", "full_attention", "conv", "conv", "full_attention")),
+    "large": Size(192, 512, ("conv", "conv", "full_attention") * 3),
+}
+DEMO = SIZES["demo"]
 
 CHAT_TEMPLATE = """\
 {#- ChatML as LFM2 writes it. The generation markers say which tokens an assistant is trained on. -#}
@@ -83,16 +96,16 @@ CHAT_TEMPLATE = """\
 """
 
 
-def write_model(out: Path, texts: Iterable[str], *, seed: int = 0) -> None:
+def write_model(out: Path, texts: Iterable[str], *, seed: int = 0, size: Size = DEMO) -> None:
     """Write model, tokenizer, chat template and notice into `out`; one seed and one text always give the same bytes."""
     tokenizer = train_tokenizer(texts)
     vocabulary = tokenizer.get_vocab_size()
     files = {
         "NOTICE.md": NOTICE.encode(),
         "chat_template.jinja": CHAT_TEMPLATE.encode(),
-        "config.json": as_json(config(vocabulary)),
+        "config.json": as_json(config(vocabulary, size)),
         "generation_config.json": as_json(generation_config()),
-        "model.safetensors": safetensors_bytes(dict(weights(row_lengths(tokenizer), seed))),
+        "model.safetensors": safetensors_bytes(dict(weights(row_lengths(tokenizer), seed, size))),
         "tokenizer.json": tokenizer.to_str(pretty=True).encode(),
         "tokenizer_config.json": as_json(tokenizer_config()),
     }
@@ -131,29 +144,29 @@ def special(token: str) -> AddedToken:
     return AddedToken(token, special=True, normalized=False)
 
 
-def config(vocabulary: int) -> dict[str, Any]:
+def config(vocabulary: int, size: Size = DEMO) -> dict[str, Any]:
     """Describe the model; vLLM reads the `block_` and `conv_` sizes where transformers reads `hidden_size`."""
     return {
         "architectures": ["Lfm2ForCausalLM"],
         "model_type": "lfm2",
         "dtype": "bfloat16",
         "vocab_size": vocabulary,
-        "hidden_size": HIDDEN,
-        "block_dim": HIDDEN,
-        "conv_dim": HIDDEN,
-        "conv_dim_out": HIDDEN,
+        "hidden_size": size.hidden,
+        "block_dim": size.hidden,
+        "conv_dim": size.hidden,
+        "conv_dim_out": size.hidden,
         "conv_L_cache": KERNEL,
         "conv_bias": False,
-        "intermediate_size": FEED_FORWARD,
-        "block_ff_dim": FEED_FORWARD,
+        "intermediate_size": size.feed_forward,
+        "block_ff_dim": size.feed_forward,
         "block_auto_adjust_ff_dim": False,
         "block_ffn_dim_multiplier": 1.0,
         "block_multiple_of": 256,
-        "num_hidden_layers": len(LAYER_TYPES),
-        "layer_types": list(LAYER_TYPES),
-        "full_attn_idxs": [index for index, kind in enumerate(LAYER_TYPES) if kind == "full_attention"],
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KEY_VALUE_HEADS,
+        "num_hidden_layers": len(size.layers),
+        "layer_types": list(size.layers),
+        "full_attn_idxs": [index for index, kind in enumerate(size.layers) if kind == "full_attention"],
+        "num_attention_heads": size.hidden // HEAD,
+        "num_key_value_heads": 1,
         "max_position_embeddings": CONTEXT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
         "norm_eps": 1e-05,
@@ -201,8 +214,9 @@ def row_lengths(tokenizer: Tokenizer) -> NDArray[np.float32]:
     return lengths
 
 
-def weights(lengths: NDArray[np.float32], seed: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def weights(lengths: NDArray[np.float32], seed: int, size: Size = DEMO) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield every tensor under the name that Lfm2ForCausalLM gives it; the tied `lm_head` is not stored."""
+    hidden = size.hidden
     bits = np.random.PCG64(seed)
 
     def uniform(*shape: int, limit: float) -> NDArray[np.float32]:
@@ -217,27 +231,26 @@ def weights(lengths: NDArray[np.float32], seed: int) -> Iterator[tuple[str, NDAr
     def norm(size: int) -> NDArray[np.float32]:
         return np.ones(size, dtype=np.float32)
 
-    yield "model.embed_tokens.weight", uniform(len(lengths), HIDDEN, limit=0.035) * lengths[:, None]
-    yield "model.embedding_norm.weight", norm(HIDDEN)
-    head = HIDDEN // HEADS
-    for index, kind in enumerate(LAYER_TYPES):
+    yield "model.embed_tokens.weight", uniform(len(lengths), hidden, limit=0.035) * lengths[:, None]
+    yield "model.embedding_norm.weight", norm(hidden)
+    for index, kind in enumerate(size.layers):
         layer = f"model.layers.{index}"
-        yield f"{layer}.operator_norm.weight", norm(HIDDEN)
+        yield f"{layer}.operator_norm.weight", norm(hidden)
         if kind == "conv":
-            yield f"{layer}.conv.in_proj.weight", linear(3 * HIDDEN, HIDDEN)
-            yield f"{layer}.conv.conv.weight", uniform(HIDDEN, 1, KERNEL, limit=1 / math.sqrt(KERNEL))
-            yield f"{layer}.conv.out_proj.weight", linear(HIDDEN, HIDDEN)
+            yield f"{layer}.conv.in_proj.weight", linear(3 * hidden, hidden)
+            yield f"{layer}.conv.conv.weight", uniform(hidden, 1, KERNEL, limit=1 / math.sqrt(KERNEL))
+            yield f"{layer}.conv.out_proj.weight", linear(hidden, hidden)
         else:
-            yield f"{layer}.self_attn.q_proj.weight", linear(HEADS * head, HIDDEN)
-            yield f"{layer}.self_attn.k_proj.weight", linear(KEY_VALUE_HEADS * head, HIDDEN)
-            yield f"{layer}.self_attn.v_proj.weight", linear(KEY_VALUE_HEADS * head, HIDDEN)
-            yield f"{layer}.self_attn.out_proj.weight", linear(HIDDEN, HEADS * head)
-            yield f"{layer}.self_attn.q_layernorm.weight", norm(head)
-            yield f"{layer}.self_attn.k_layernorm.weight", norm(head)
-        yield f"{layer}.ffn_norm.weight", norm(HIDDEN)
-        yield f"{layer}.feed_forward.w1.weight", linear(FEED_FORWARD, HIDDEN)
-        yield f"{layer}.feed_forward.w2.weight", linear(HIDDEN, FEED_FORWARD)
-        yield f"{layer}.feed_forward.w3.weight", linear(FEED_FORWARD, HIDDEN)
+            yield f"{layer}.self_attn.q_proj.weight", linear(hidden, hidden)
+            yield f"{layer}.self_attn.k_proj.weight", linear(HEAD, hidden)
+            yield f"{layer}.self_attn.v_proj.weight", linear(HEAD, hidden)
+            yield f"{layer}.self_attn.out_proj.weight", linear(hidden, hidden)
+            yield f"{layer}.self_attn.q_layernorm.weight", norm(HEAD)
+            yield f"{layer}.self_attn.k_layernorm.weight", norm(HEAD)
+        yield f"{layer}.ffn_norm.weight", norm(hidden)
+        yield f"{layer}.feed_forward.w1.weight", linear(size.feed_forward, hidden)
+        yield f"{layer}.feed_forward.w2.weight", linear(hidden, size.feed_forward)
+        yield f"{layer}.feed_forward.w3.weight", linear(size.feed_forward, hidden)
 
 
 def bfloat16(values: NDArray[np.float32]) -> bytes:
@@ -287,9 +300,10 @@ def main() -> int:
     parser.add_argument("out", type=Path, metavar="OUT", help="directory to write into")
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="what pipeline.demo.corpus wrote")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
+    parser.add_argument("--size", choices=SIZES, default="demo", help="how large it is (default: demo)")
     arguments = parser.parse_args()
     try:
-        write_model(arguments.out, corpus_texts(arguments.corpus), seed=arguments.seed)
+        write_model(arguments.out, corpus_texts(arguments.corpus), seed=arguments.seed, size=SIZES[arguments.size])
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code

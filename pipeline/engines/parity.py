@@ -55,6 +55,8 @@ class Parity(Record):
     chats: int
     tolerance: float
     """The largest difference of a log-probability that is taken for rounding."""
+    mean_tolerance: float
+    """The largest average of these differences."""
     other_prompts: int
     """Chats of which the server makes other tokens than transformers."""
     prompt_tokens: int
@@ -72,7 +74,8 @@ class Parity(Record):
     @property
     def holds(self) -> bool:
         """Whether the server may be trusted with this model."""
-        return not self.divergences and not self.other_prompts and self.max_difference <= self.tolerance
+        close = self.max_difference <= self.tolerance and self.mean_difference <= self.mean_tolerance
+        return close and not self.divergences and not self.other_prompts
 
     def lines(self) -> list[str]:
         """Say it to a person."""
@@ -81,7 +84,7 @@ class Parity(Record):
             f"{self.equal} of {self.chats} answers equal, {len(self.near_ties)} differ in near-ties, "
             f"{len(self.divergences)} diverge; {self.answer_tokens} tokens",
             f"log-probabilities of {self.prompt_tokens} prompt tokens differ by {self.max_difference:.2g} at most, "
-            f"{self.mean_difference:.2g} on average; {self.tolerance:g} is allowed",
+            f"{self.mean_difference:.2g} on average; {self.tolerance:g} and {self.mean_tolerance:g} are allowed",
             *([f"{self.other_prompts} prompts have other tokens"] if self.other_prompts else []),
             *(
                 f"{what} in chat {one.chat} after {one.position} tokens: {one.server!r}, and transformers "
@@ -119,6 +122,7 @@ def compare(
     revision: str | None = None,
     dtype: str = "auto",
     tolerance: float = 0.001,
+    mean_tolerance: float | None = None,
 ) -> Parity:
     """Compare what a server answered with what transformers says; the server may be gone by then.
 
@@ -126,6 +130,7 @@ def compare(
         answered: what `ask` returned for the chats.
         model: what the server served: a directory, or the id of a repository with its `revision`.
         dtype: what the server computed in; transformers does likewise.
+        mean_tolerance: of the average difference; the same as `tolerance` where nothing is said.
 
     Raises:
         EngineMissing: transformers or torch is not installed here.
@@ -151,6 +156,7 @@ def compare(
     return Parity(
         chats=len(chats),
         tolerance=tolerance,
+        mean_tolerance=tolerance if mean_tolerance is None else mean_tolerance,
         other_prompts=other,
         prompt_tokens=sum(len(said.prompt) for said in answered),
         answer_tokens=sum(len(said.answer) for said in answered),

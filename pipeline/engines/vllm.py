@@ -90,8 +90,11 @@ class Vllm(Record):
 
     @property
     def name(self) -> str:
-        """What requests call the model."""
-        return Path(self.model).absolute().name if self.local else self.model
+        """What requests call the model: the directory, and of a bundle that of the bundle."""
+        if not self.local:
+            return self.model
+        path = Path(self.model).absolute()
+        return path.parent.name if (path.parent / "manifest.json").exists() else path.name
 
 
 @contextmanager

@@ -11,11 +11,21 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from hala_release import card, frontmatter
+from hala_release import card, frontmatter, results
 from hala_release.adopt import adopt
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, ContractError
-from hala_release.manifest import ConfigFacts, DatasetFacts, Manifest, Provenance, SplitFacts
+from hala_release.manifest import (
+    ConfigFacts,
+    DatasetFacts,
+    Manifest,
+    ModelFacts,
+    Provenance,
+    ResultsFacts,
+    Score,
+    SplitFacts,
+    weights_sha256,
+)
 from hala_release.release import load
 from tests import factories
 from tests.golden.conftest import Golden
@@ -43,7 +53,7 @@ HOSTILE = (
 )
 
 
-def sealed(place: Path, facts: DatasetFacts) -> None:
+def sealed(place: Path, facts: DatasetFacts | ResultsFacts) -> None:
     place.mkdir()
     manifest = Manifest(name=place.name, facts=facts, files=(), provenance=Provenance(stage="test"))
     (place / "manifest.json").write_bytes(manifest.to_json())
@@ -58,8 +68,9 @@ def rendered(place: Path, artifact: dict[str, Any], **changes: Any) -> str:  # n
     path = factories.write_release(place / "release.yaml", namespace="hala", artifacts=[artifact], **changes)
     release = load(path)
     first = release.artifacts[0]
-    text = card.render(first, Bundle.open(place / first.bundle), release)
-    assert card.render(first, Bundle.open(place / first.bundle), release) == text
+    bundle, measured = Bundle.open(place / first.bundle), results.measured(first, place)
+    text = card.render(first, bundle, release, measured)
+    assert card.render(first, bundle, release, measured) == text
     return text.decode()
 
 
@@ -202,6 +213,88 @@ def test_card_of_a_merge_of_two_models(tmp_path: Path) -> None:
     text = rendered(tmp_path, {**MODEL, "base": ["a/one", "b/two"], "relation": "merge"})
     data = data_of(ModelCard(text))
     assert (data["base_model"], data["base_model_relation"]) == (["a/one", "b/two"], "merge")
+
+
+def results_of(place: Path, **changes: Any) -> ResultsFacts:  # noqa: ANN401
+    """What was measured on the frozen model, with facts changed."""
+    model = Bundle.open(place / "model").manifest
+    assert isinstance(model.facts, ModelFacts)
+    exams = Score(
+        task="hala_exams", title="EXAMS", version="1", metric="acc_norm", value=0.3692, out_of=1, stderr=0.0204, n=562,
+        shots=0, language="ar", data="OALL/Arabic_EXAMS@bc7a29346dbcaa16a8cd883b1f3e681ab2b7ff2a",
+    )  # fmt: skip
+    mine = exams.model_copy(
+        update={
+            "task": "translation-mine",
+            "title": "Mine",
+            "metric": "chrf++",
+            "value": 64.2,
+            "out_of": 100,
+            "stderr": None,
+            "n": 1012,
+            "language": "en-ar",
+            "data": f"sha256:{'5' * 64}",
+            "signature": "nrefs:1|case:mixed",
+        }
+    )
+    known: dict[str, Any] = {
+        "weights_sha256": weights_sha256(model.files),
+        "tokenizer_sha256": model.facts.tokenizer_sha256,
+        "chat_template_sha256": model.facts.chat_template_sha256,
+        "harness": "lm-eval 0.4.13, sacreBLEU 2.6.0",
+        "backend": "transformers 5.17.0",
+        "dtype": "bfloat16",
+        "scores": (exams, mine.model_copy(update={"metric": "bleu", "value": 48.25, "stderr": 0.51}), mine),
+        "note": "Measured with tasks of this project, as means over all items: not comparable with leaderboards.",
+    }
+    return ResultsFacts(**{**known, **changes})
+
+
+def test_card_of_a_model_prints_what_was_measured(tmp_path: Path, golden: Golden) -> None:
+    frozen(tmp_path / "model", "model")
+    sealed(tmp_path / "results", results_of(tmp_path))
+    text = rendered(tmp_path, {**MODEL, "results": ["results"]})
+    golden("cards/model-with-results.md", text)
+    assert "| EXAMS | acc\\_norm | 36.9 ± 4.0 | 562 | 0 | ar |" in text, "1.96 standard errors, on a scale of 100"
+
+
+def test_results_with_hostile_words_stay_in_their_cells(tmp_path: Path) -> None:
+    frozen(tmp_path / "model", "model")
+    facts = results_of(tmp_path)
+    scores = tuple(
+        facts.scores[0].model_copy(update={"title": word, "metric": word, "data": word, "task": word})
+        for word in HOSTILE
+    )
+    sealed(tmp_path / "results", facts.model_copy(update={"scores": scores, "note": "".join(HOSTILE)}))
+    text = rendered(tmp_path, {**MODEL, "results": ["results"]})
+    section = text.partition("## Results")[2].partition("## ")[0]
+    table = section.partition("|---|")[2].partition("\n\n")[0].splitlines()[1:]
+    assert len(table) == len(HOSTILE)
+    for line in table:
+        assert line.replace("\\|", "").count("|") == 7
+    for markup in ("<script>", " `code`", " [click]", "![x]", "\u202e"):
+        assert markup not in section
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"weights_sha256": "0" * 64}, "was measured on other weights"),
+        ({"tokenizer_sha256": "0" * 64}, "was measured with another tokenizer"),
+        ({"chat_template_sha256": "0" * 64}, "was measured with another chat template"),
+    ],
+)
+def test_results_of_another_model_are_refused(tmp_path: Path, change: dict[str, str], problem: str) -> None:
+    frozen(tmp_path / "model", "model")
+    sealed(tmp_path / "results", results_of(tmp_path, **change))
+    with pytest.raises(ContractError, match=problem):
+        rendered(tmp_path, {**MODEL, "results": ["results"]})
+
+
+def test_results_without_the_chat_template_say_so(tmp_path: Path) -> None:
+    frozen(tmp_path / "model", "model")
+    sealed(tmp_path / "results", results_of(tmp_path, chat_template_sha256=None))
+    assert "in bfloat16, without the chat template." in rendered(tmp_path, {**MODEL, "results": ["results"]})
 
 
 def test_card_of_columns_with_hostile_names(tmp_path: Path, golden: Golden) -> None:

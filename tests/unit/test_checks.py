@@ -13,8 +13,10 @@ import pytest
 
 from hala_release import checks
 from hala_release.adopt import adopt
+from hala_release.bundle import Bundle
 from hala_release.checks import dataset, model, terms
 from hala_release.finding import Finding
+from hala_release.manifest import Manifest, ModelFacts, Provenance, ResultsFacts, weights_sha256
 from hala_release.release import Gates, load
 from tests import factories
 
@@ -96,10 +98,6 @@ def no_template(raw: Path) -> dict[str, Any]:
     return {}
 
 
-def no_results(_: Path) -> dict[str, Any]:
-    return artifacts(model_keys={"results": ["results.json"]})
-
-
 def no_license(_: Path) -> dict[str, Any]:
     return {"license": {"id": "other", "name": "lfm1.0", "link": "LICENSE"}}
 
@@ -127,13 +125,6 @@ SHOWN: dict[checks.Check, tuple[Change, list[tuple[str, str, str]]]] = {
     model.a_model_does_what_its_task_says: (
         lambda raw: encoder(raw),
         [("warning", "model", "its task is text-generation, its architecture is BertForMaskedLM")],
-    ),
-    model.results_are_there: (
-        no_results,
-        [
-            ("error", "model", "results file results.json does not exist"),
-            ("warning", "model", "results are not shown on cards yet"),
-        ],
     ),
     terms.a_license_file_is_there: (
         no_license,
@@ -217,7 +208,6 @@ SILENT: dict[checks.Check, list[Change]] = {
         template_in_the_tokenizer,
     ],
     model.a_model_does_what_its_task_says: [nothing, encoder_that_says_so],
-    model.results_are_there: [nothing],
     terms.a_license_file_is_there: [nothing, license_among_files, license_elsewhere],
     terms.the_card_says_what_this_is: [nothing, own_words],
 }
@@ -286,6 +276,34 @@ def test_a_bundle_of_another_kind_is_a_finding(tmp_path: Path) -> None:
     (finding,) = checks.run(load(path), tmp_path)
     assert "corpus is a dataset in the release, its bundle" in finding.message
     assert finding.fix == "correct `kind` or `bundle`"
+
+
+def test_results_that_are_not_there_or_of_another_model_are_a_finding(tmp_path: Path) -> None:
+    path = release_of(tmp_path, lambda _: artifacts(model_keys={"results": ["results"]}))
+    (finding,) = checks.run(load(path), tmp_path)
+    assert (finding.level, finding.where) == ("error", "model")
+    assert "results is not a bundle: it has no manifest.json" in finding.message
+    model = Bundle.open(tmp_path / "model").manifest
+    assert isinstance(model.facts, ModelFacts)
+    known = {
+        "tokenizer_sha256": model.facts.tokenizer_sha256,
+        "chat_template_sha256": None,
+        "harness": "lm-eval 0.4.13",
+        "backend": "transformers 5.17.0",
+        "dtype": "bfloat16",
+        "scores": (),
+    }
+    for weights, problems in ((weights_sha256(model.files), []), ("0" * 64, ["was measured on other weights"])):
+        facts = ResultsFacts(weights_sha256=weights, **known)
+        place = tmp_path / "results"
+        place.mkdir(exist_ok=True)
+        manifest = Manifest(name="results", facts=facts, files=(), provenance=Provenance(stage="evaluate"))
+        (place / "manifest.json").write_bytes(manifest.to_json())
+        found = checks.run(load(path), tmp_path)
+        assert [problem in one.message for one, problem in zip(found, problems, strict=True)] == [True] * len(problems)
+    corpus = factories.write_release(tmp_path / "release.yaml", **artifacts(model_keys={"results": ["corpus"]}))
+    (finding,) = checks.run(load(corpus), tmp_path)
+    assert "corpus holds a dataset, not results" in finding.message
 
 
 def test_a_changed_byte_is_a_finding(tmp_path: Path) -> None:

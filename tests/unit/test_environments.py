@@ -75,9 +75,7 @@ def test_what_excludes_each_other_is_told(tmp_path: Path) -> None:
         environments.resolve(Lock((str(both),), cpu=False))
 
 
-def test_a_stage_without_its_environment_says_the_one_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_without_its_environment_says_the_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "WORK", tmp_path)
     with pytest.raises(EngineMissing, match="no-such-thing is not installed") as told:
         environments.enter(["pytest", "no-such-thing"], [])

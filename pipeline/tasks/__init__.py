@@ -1,0 +1,1 @@
+"""Tasks for lm-eval, of our own: a YAML file each, and how their rows become prompts."""
