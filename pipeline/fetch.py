@@ -1,4 +1,4 @@
-"""`fetch`: a model of the Hub, pinned by its commit, as a bundle: what later stages work on has a digest from the start."""
+"""`fetch`: a model of the Hub, pinned by its commit, as a bundle, so that all that is made from it leads back to it."""
 
 from __future__ import annotations
 

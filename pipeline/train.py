@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import Field
+from pydantic import Field, FilePath
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, Unfinished
@@ -71,7 +71,7 @@ class TrainConfig(StageConfig):
 
     micro_batch: Annotated[int, Field(ge=1)] = 1
     """Conversations, or packs, that a device takes at a time; gradients are added up to `batch_size`."""
-    accelerate: Path | None = None
+    accelerate: FilePath | None = None
     """A configuration of `accelerate launch`, for more than one process; see pipeline/configs/accelerate."""
     device: Literal["auto", "cpu"] = "auto"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

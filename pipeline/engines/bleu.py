@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RESAMPLES = 1000
 NORMAL = 1.96
@@ -28,8 +28,20 @@ def quality(hypotheses: Sequence[str], references: Sequence[str]) -> list[Qualit
     """
     from sacrebleu.metrics import BLEU, CHRF
 
+    class Counts:
+        """Resamples are summed in float32; where only some of them score 0.0, a float, sacreBLEU averages neither."""
+
+        def _compute_score_from_stats(self, stats: Sequence[float]) -> Any:  # noqa: ANN401 -- no types
+            return super()._compute_score_from_stats([int(number) for number in stats])  # type: ignore[misc]
+
+    class Bleu(Counts, BLEU):
+        """BLEU on counts."""
+
+    class Chrf(Counts, CHRF):
+        """chrF on counts."""
+
     found = []
-    for name, metric in (("bleu", BLEU()), ("chrf++", CHRF(word_order=2))):
+    for name, metric in (("bleu", Bleu()), ("chrf++", Chrf(word_order=2))):
         score = metric.corpus_score(list(hypotheses), [list(references)], n_bootstrap=RESAMPLES)
         signature = str(metric.get_signature())
         found.append(Quality(name, float(score.score), float(score._ci) / NORMAL, signature))

@@ -6,19 +6,21 @@
 #   --models hala             HALA's translator on vLLM, and the judge that its report names (default)
 #   --models demo             two small real models on vLLM, on a CPU, checked against transformers first
 #   --models echo             no model: a rehearsal of everything else
+#   --translator BUNDLE       with --models hala: a translator that the stage `train` made, instead of HALA's
 #   --set STAGE.KEY=VALUE     instead of what the configuration of a stage says: --set filter.executor.kind=ray
 #   --set STAGE/NAME.KEY=…    the same for one of them: --set ingest/scp_116k.revision=COMMIT
 #   --out DIR                 where results lie (default: out/corpus)
 set -euo pipefail
 
-rows=null models=hala files=() sets=() out=out/corpus
+rows=null models=hala translators=() files=() sets=() out=out/corpus
 while [ $# -gt 0 ]; do
   case $1 in
     --rows) rows=$2; shift 2 ;;
     --models) models=$2; shift 2 ;;
+    --translator) translators=(--from "model=$(realpath "$2")"); shift 2 ;;
     --set) sets+=("$2"); shift 2 ;;
     --out) out=$(realpath -m "$2"); shift 2 ;;
-    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit ;;
     -*) echo "error: unknown option $1; see --help" >&2; exit 2 ;;
     *) files+=("$(realpath "$1")"); shift ;;
   esac
@@ -29,6 +31,7 @@ case $models in
   echo) translator=echo judge=echo held=-demo ;;              # and eight questions in the place of the benchmarks
   *) echo "error: --models is hala, demo or echo, not $models" >&2; exit 2 ;;
 esac
+[ ${#translators[@]} -eq 0 ] || translator=tuned
 
 cd "$(dirname "$0")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -38,7 +41,10 @@ run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it 
   local stage=$1 name=$2 given=()
   shift 2
   for set in "${sets[@]}"; do
-    case $set in "$stage".* | "$stage/$name".*) given+=(--set "${set#*.}") ;; esac
+    case $set in
+      "$stage/$name".*) given+=(--set "${set#"$stage/$name".}") ;;
+      "$stage".*) given+=(--set "${set#"$stage".}") ;;
+    esac
   done
   python -m pipeline "$stage" "$configs/$stage/$name.yaml" "${given[@]}" "$@"
 }
@@ -54,7 +60,7 @@ sources=(open_orca hermes_3 scp_116k realign_alpaca lamini tulu_3 synthetic_inst
 [ ${#files[@]} -eq 0 ] || sources=()
 for source in "${sources[@]}"; do run ingest $source --check; done
 run decontaminate "source$held" --check
-run translate $translator --check
+run translate $translator "${translators[@]}" --check
 run judge $judge --check
 run filter default --check
 run dedup default --check
@@ -81,7 +87,7 @@ if [ "$models" = demo ]; then
 fi
 
 say "3. Translate both sides; code, formulas and addresses stay; every answer is kept, so nothing is asked twice"
-translated=$(run translate $translator --from "$clean" --out "$out")
+translated=$(run translate $translator --from rows="$clean" "${translators[@]}" --out "$out")
 
 say "4. Let a model of another family judge every translation"
 judged=$(run judge $judge --from "$translated" --out "$out")

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ from pipeline.engines import lm_eval
 from pipeline.evaluate import STAGE, EvaluateConfig
 from pipeline.stage import load
 from pipeline.tasks import hala
-from tests.family.conftest import complaint_of, run_pipeline, start_pipeline
+from tests.family.conftest import ROOT, WORK, complaint_of, run_pipeline, start_pipeline
 from tests.family.loglikelihoods import loglikelihoods
 
 Row = dict[str, Any]
@@ -423,3 +424,13 @@ def test_the_configurations_that_come_with_it_are_sound() -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert first.startswith(f"# python -m pipeline {STAGE.name} {path.relative_to(lm_eval.ROOT)} --from ")
         load(path, EvaluateConfig, {})
+
+
+def test_weak_translations_have_an_error_too(work: None) -> None:
+    """Where only some resamples score nothing, sacreBLEU by itself fails."""
+    program = (
+        "from pipeline.engines.bleu import quality; print(quality(['a b c d e f', 'x y'], ['q r s t u v', 'x z']))"
+    )
+    ended = subprocess.run([str(WORK), "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "chrf++" in ended.stdout
