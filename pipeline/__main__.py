@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -76,7 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         root = place(stage, config, inputs, given.out)
         if given.again or not (root / "manifest.json").exists():
             environments.enter((*stage.tools, *config.needs()), sys.argv[1:] if arguments is None else arguments)
-        bundle = run_stage(stage, config, inputs, given.out, again=given.again)
+        with contextlib.redirect_stdout(sys.stderr):  # some libraries log to stdout
+            bundle = run_stage(stage, config, inputs, given.out, again=given.again)
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code

@@ -6,10 +6,8 @@ loaded again and asked.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
@@ -102,11 +100,6 @@ class Difference(NamedTuple):
 
 
 def _make(config: CompressConfig, job: Job) -> ModelFacts:
-    with contextlib.redirect_stdout(sys.stderr):  # its libraries log to stdout, where the result is named
-        return _compress(config, job)
-
-
-def _compress(config: CompressConfig, job: Job) -> ModelFacts:
     from pipeline.engines import loading
 
     source = job.one("model")

@@ -32,6 +32,13 @@ corpus of the same release. Greedy generation gives Arabic word pieces in no ord
 the embedding rows of Arabic tokens and of the end token were made longer than the others; no weight was trained.
 """
 
+EVEN_NOTICE = """\
+A toy that began with seeded random weights.
+
+The model has the architecture of LFM2 in miniature and shares no weight with it. Its tokenizer was trained on the
+demo corpus.
+"""
+
 SPECIAL_TOKENS = (
     "<|pad|>",
     "<|startoftext|>",
@@ -96,16 +103,21 @@ CHAT_TEMPLATE = """\
 """
 
 
-def write_model(out: Path, texts: Iterable[str], *, seed: int = 0, size: Size = DEMO) -> None:
-    """Write model, tokenizer, chat template and notice into `out`; one seed and one text always give the same bytes."""
+def write_model(out: Path, texts: Iterable[str], *, seed: int = 0, size: Size = DEMO, even: bool = False) -> None:
+    """Write model, tokenizer, chat template and notice into `out`; one seed and one text always give the same bytes.
+
+    Args:
+        even: give all embedding rows one length, as a model needs that is to be trained.
+    """
     tokenizer = train_tokenizer(texts)
     vocabulary = tokenizer.get_vocab_size()
+    lengths = np.ones(vocabulary, dtype=np.float32) if even else row_lengths(tokenizer)
     files = {
-        "NOTICE.md": NOTICE.encode(),
+        "NOTICE.md": (EVEN_NOTICE if even else NOTICE).encode(),
         "chat_template.jinja": CHAT_TEMPLATE.encode(),
         "config.json": as_json(config(vocabulary, size)),
         "generation_config.json": as_json(generation_config()),
-        "model.safetensors": safetensors_bytes(dict(weights(row_lengths(tokenizer), seed, size))),
+        "model.safetensors": safetensors_bytes(dict(weights(lengths, seed, size))),
         "tokenizer.json": tokenizer.to_str(pretty=True).encode(),
         "tokenizer_config.json": as_json(tokenizer_config()),
     }
@@ -301,9 +313,16 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="what pipeline.demo.corpus wrote")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
     parser.add_argument("--size", choices=SIZES, default="demo", help="how large it is (default: demo)")
+    parser.add_argument("--even", action="store_true", help="give all embedding rows one length: a model to be trained")
     arguments = parser.parse_args()
     try:
-        write_model(arguments.out, corpus_texts(arguments.corpus), seed=arguments.seed, size=SIZES[arguments.size])
+        write_model(
+            arguments.out,
+            corpus_texts(arguments.corpus),
+            seed=arguments.seed,
+            size=SIZES[arguments.size],
+            even=arguments.even,
+        )
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code

@@ -54,7 +54,7 @@ say "4. A translator: LFM2's architecture with random weights, trained on the pa
 for size in demo large; do
   [ -d "$out/raw/$size" ] || {
     [ -d "$out/raw/corpus" ] || python -m pipeline.demo.corpus "$out/raw/corpus" >&2
-    python -m pipeline.demo.model "$out/raw/$size" --corpus "$out/raw/corpus" --size $size >&2
+    python -m pipeline.demo.model "$out/raw/$size" --corpus "$out/raw/corpus" --size $size --even >&2
   }
   seal "base-$size" "$out/raw/$size" model
 done
@@ -64,7 +64,7 @@ keep translator "$translator"
 say "5. A corpus: the translator translates instructions; vLLM is compared with transformers on it first"
 translated=$(run translate tiny --from rows="$english" --from model="$translator")
 filtered=$(run filter tiny --from "$translated")
-corpus=$(run pack chat --from "$(run decontaminate target-demo --from "$(run dedup default --from "$filtered")")" \
+corpus=$(run pack chat --from "$(run decontaminate target-demo --from "$(run dedup default --from "$filtered" --set compare=source)")" \
   --set 'splits={train: 0.9, validation: 0.1}')
 keep corpus "$corpus"
 

@@ -426,11 +426,11 @@ def test_the_configurations_that_come_with_it_are_sound() -> None:
         load(path, EvaluateConfig, {})
 
 
-def test_weak_translations_have_an_error_too(work: None) -> None:
+@pytest.mark.usefixtures("work")
+def test_weak_translations_have_an_error_too() -> None:
     """Where only some resamples score nothing, sacreBLEU by itself fails."""
-    program = (
-        "from pipeline.engines.bleu import quality; print(quality(['a b c d e f', 'x y'], ['q r s t u v', 'x z']))"
-    )
+    pairs = (["a b c d e f", "x y"], ["q r s t u v", "x z"])
+    program = f"from pipeline.engines.bleu import quality; print(quality{pairs})"
     ended = subprocess.run([str(WORK), "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "chrf++" in ended.stdout

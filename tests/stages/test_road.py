@@ -95,6 +95,8 @@ def test_the_corpus_is_pushed_and_loaded_by_its_tag(packed: Bundle, embedded: Ru
         namespace="road",
         artifacts=[{"kind": "dataset", "repo": "corpus", "bundle": str(packed.root), "summary": "A rehearsal."}],
     )
+    checked = factories.hala_release("check", str(release), "--json", cwd=tmp_path)
+    assert json.loads(checked.stdout) == {"findings": []}, "nothing that a stage leaves is a finding"
     pushed = factories.hala_release(
         "push", str(release), "--yes", "--hub", embedded.url, cwd=tmp_path, HF_TOKEN=embedded.token
     )

@@ -80,6 +80,8 @@ def empty_lists(raw: Path) -> dict[str, Any]:
 
 def stray_table(raw: Path) -> dict[str, Any]:
     (raw / "corpus" / "more.csv").write_text("a\n1\n")
+    (raw / "corpus" / "reports").mkdir()
+    (raw / "corpus" / "reports" / "pack.json").write_text("{}\n")  # what a stage tells is no table
     return {}
 
 
