@@ -7,7 +7,7 @@ SERVE = .venv-serve/bin
 WORK = .venv-work/bin
 DEVICE ?= cpu
 
-.PHONY: help demo tiny test engines resolve faults lint format golden bench env-work env-serve models locks clean
+.PHONY: help demo tiny test test-newest test-floor test-family test-road engines resolve faults lint format golden bench env-work env-serve models locks clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -18,9 +18,21 @@ demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 tiny: env-work models  ## The whole road of HALA at toy size, from a teacher to a released family, on a CPU
 	@bash pipeline/runs/tiny.sh
 
-test: .venv/dev.done .venv-floor/dev.done  ## Run every test; what meets other libraries also with the oldest of them
-	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest
+test: .venv/dev.done .venv-floor/dev.done env-work models  ## Run every test, two suites at a time
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-newest test-road test-family test-floor
+
+test-newest: .venv/dev.done
+	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest --ignore tests/family
+
+test-floor: .venv-floor/dev.done
 	$(FLOOR)/pytest tests/publish tests/hub tests/unit
+
+test-family: .venv/dev.done env-work
+	$(BIN)/pytest tests/family
+
+test-road: .venv/dev.done env-work models
+	OMP_NUM_THREADS=1 HALA_ROAD=1 $(BIN)/pytest tests/road
+	$(BIN)/hala-release hub stop
 
 engines: .venv/dev.done env-work models  ## Run the tests that need real vLLM and real small models
 	HALA_SERVE=$(CURDIR)/.venv-serve $(BIN)/pytest tests/engines

@@ -10,12 +10,13 @@ import pytest
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ContractError, SchemaTooNew
-from hala_release.manifest import SCHEMA, DatasetFacts, Manifest, ModelFacts, SpaceFacts
+from hala_release.manifest import SCHEMA, DatasetFacts, Manifest, ModelFacts, ResultsFacts, SpaceFacts
 
 HERE = Path(__file__).parent
 FROZEN = {
     "v1/dataset.json": "13feb00a723b262bdf9dbe0d489a6b90feee6703f297bfc2cfef516d9eda354d",
     "v1/model.json": "3e1041299c17667dc0d848f788c87aeb451267c6dbeaa1e282c058c2d4e32465",
+    "v1/results.json": "1a22829739eaee48b74038101a5ba73fb807d29bb44462cbb0673f7fc3822671",
     "v1/space.json": "3e316f55783901ea55279fda277b085e913a069a6ccb25798c7d521162ab019c",
     "broken.json": "b0f0a61d04c39a66b996004c035722a84945cd2856a71082798d01cf74aeca30",
     "future.json": "3ea04a47e9f3aca738f181d4331041b5bba8d5d4b38291add93de8bc262ea036",
@@ -53,6 +54,17 @@ def test_a_model_of_schema_1_is_read(tmp_path: Path) -> None:
     assert manifest.facts.context == 128_000
     assert manifest.facts.quantization is None
     assert len(manifest.files) == 5
+
+
+def test_results_of_schema_1_are_read(tmp_path: Path) -> None:
+    manifest = opened("v1/results.json", tmp_path)
+    assert isinstance(manifest.facts, ResultsFacts)
+    assert manifest.facts.harness == "lm-eval 0.4.13, sacreBLEU 2.6.0"
+    assert manifest.facts.weights_sha256.startswith("bfffeeb7")
+    exam, _, chrf = manifest.facts.scores
+    assert (exam.task, exam.metric, exam.value, exam.out_of, exam.n) == ("hala_demo_exam", "acc_norm", 0.25, 1, 40)
+    assert (chrf.language, chrf.out_of) == ("en-ar", 100)
+    assert "not comparable with leaderboards" in manifest.facts.note
 
 
 def test_a_space_of_schema_1_is_read(tmp_path: Path) -> None:
