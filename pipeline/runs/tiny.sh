@@ -77,6 +77,7 @@ for size in demo large; do
   keep "chat-$size" "$merged"
   keep "chat-$size-results" "$(run evaluate tiny --from "$merged")"
 done
+keep chat-large-fp8 "$(run compress fp8 --from "$merged")"
 
 say "7. Release: check, plan, push, verify on the embedded Hub"
 unset HF_HUB_OFFLINE

@@ -53,6 +53,12 @@ def test_every_stage_has_left_its_bundle(said: str) -> None:
 
 
 @pytest.mark.usefixtures("said")
+def test_nothing_that_a_stage_leaves_is_a_finding() -> None:
+    checked = run(str(WORK / "hala-release"), "check", "pipeline/demo/tiny.release.yaml", "--json")
+    assert json.loads(checked) == {"findings": []}
+
+
+@pytest.mark.usefixtures("said")
 def test_the_cards_print_what_was_measured_with_its_error() -> None:
     url = run(str(WORK / "hala-release"), "hub", "url").strip()
     for name in ("tiny-translator", "tiny-chat-demo", "tiny-chat-large"):
