@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import Field, FilePath
+from pydantic import Field, FilePath, model_validator
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, Unfinished
@@ -38,6 +38,8 @@ TELL_SECONDS = 10.0
 STOP_SECONDS = 10
 """That a training has to end by itself when its stage is stopped."""
 TAIL_LINES = 25
+LAUNCHER = "/torch/distributed/elastic/"
+"""What a launcher says after one of its processes has failed comes from here, and is longer than the reason."""
 ON_CPU = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
 """Keeps glibc from giving memory back after every step and asking for it again: 1.6 times as fast."""
 
@@ -90,6 +92,12 @@ class TrainConfig(StageConfig):
             *("save_steps", "eval_steps", "log_steps", "workers"),
         }
     )
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> TrainConfig:
+        if self.batch_size % self.micro_batch:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}")
+        return self
 
 
 def make(config: TrainConfig, job: Job) -> ModelFacts:
@@ -186,6 +194,7 @@ def _train(config: TrainConfig, job: Job, base: Bundle, *, validation: bool) -> 
         "TQDM_DISABLE": "1",
     }
     with log.open("ab") as file:
+        began = file.tell()
         process = subprocess.Popen(
             [sys.executable, "-I", str(WATCHDOG), str(os.getpid()), str(STOP_SECONDS), *command],
             stdin=subprocess.DEVNULL,
@@ -206,7 +215,7 @@ def _train(config: TrainConfig, job: Job, base: Bundle, *, validation: bool) -> 
         process.wait()
     if process.returncode:
         raise Unfinished(
-            f"the training ended with {process.returncode}:\n{_tail(log)}",
+            f"the training ended with {process.returncode}:\n{_tail(log, began)}",
             fix=f"read {log}, mend the cause, run it again",
         )
     (trained / trl.WHOLE).touch()
@@ -284,8 +293,11 @@ def chart(log: Sequence[Mapping[str, Any]]) -> bytes:
     return picture.getvalue()
 
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+def _tail(log: Path, began: int) -> str:
+    """Return the last words of what was started when the log was that long, without those of its launcher."""
+    lines = log.read_bytes()[began:].decode(errors="replace").splitlines()
+    launcher = next((number for number, line in enumerate(lines) if LAUNCHER in line), len(lines))
+    lines = lines[:launcher] or lines
     return "\n".join(f"  {line[:400]}" for line in lines[-TAIL_LINES:])
 
 

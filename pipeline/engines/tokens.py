@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,7 +57,7 @@ def tokenize(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> Tokens:  
     """Turn one conversation into tokens.
 
     Raises:
-        ConfigError: the template writes a turn otherwise when others follow it.
+        ConfigError: the template refuses it, or writes a turn otherwise when others follow it.
     """
     text = _rendered(tokenizer, messages)
     spans = []
@@ -99,7 +100,7 @@ def write(
 
     Returns:
         `rows` and `tokens` that are learnt from, `learnt` tokens of them, rows left out as `too_long` or `no_answer`,
-        and `ends/TOKEN`: the tokens that end a turn.
+        and `ends/TOKEN`: the tokens that end a turn, and do nothing else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
@@ -121,6 +122,7 @@ def write(
 
 def _write(model: Path, shard: Path, out: Path, max_length: int, whole: bool) -> None:
     tokenizer = tokenizer_of(model)
+    marks = set(tokenizer.added_tokens_decoder)  # where a template ends a turn with none, its last word is no end
     counts: Counter[str] = Counter()
     held: list[dict[str, list[int]]] = []
     with storage.writing(str(out)) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
@@ -134,7 +136,7 @@ def _write(model: Path, shard: Path, out: Path, max_length: int, whole: bool) ->
             else:
                 counts.update({"rows": 1, "tokens": len(found.input_ids)})
                 counts["learnt"] += len(found.input_ids) if whole else learnt
-                counts.update(f"ends/{token}" for token in found.ends)
+                counts.update(f"ends/{token}" for token in found.ends & marks)
                 labels = found.input_ids if whole else found.labels
                 held.append({"input_ids": found.input_ids, "labels": labels})
             if len(held) == BATCH_ROWS:
@@ -163,8 +165,16 @@ def _conversations(shard: Path) -> Iterator[list[dict[str, str]]]:
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False) -> str:  # noqa: ANN401
     if not messages:
         return ""
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
-    return str(text)
+    try:
+        return str(
+            tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+        )
+    except jinja2.TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ConfigError(
+            f"the chat template refuses a conversation of {roles}: {error}",
+            fix="give the base a template that takes it, or leave such conversations out",
+        ) from error
 
 
 def read_ends(counts: Mapping[str, int]) -> list[int]:

@@ -9,10 +9,12 @@ job, what a session took to `sessions/`.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import platform
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,8 @@ import orjson
 from hala_release.errors import ConfigError, HalaError, PayloadInvalid
 from hala_release.manifest import Record
 from pipeline import storage
+from pipeline.engines.tokens import IGNORED, tokenizer_of, with_ends
+from pipeline.engines.watchdog import PR_SET_PDEATHSIG
 
 WHOLE = "whole"
 """File that a checkpoint gets when it is written: without it a run was cut off in between."""
@@ -70,19 +74,17 @@ class TrainJob(Record):
 
 def run(job: TrainJob) -> None:
     """Train, and leave the model in `job.out`."""
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTConfig, SFTTrainer
-
-    from pipeline.engines.tokens import tokenizer_of
-
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if job.batch_size % (job.micro_batch * world):
         raise ConfigError(
             f"batch_size {job.batch_size} is no multiple of micro_batch {job.micro_batch} on {world} devices",
             fix="change `micro_batch`, or the number of devices",
         )
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
+    from trl import SFTConfig
+
     arguments = SFTConfig(
         output_dir=str(job.work / "checkpoints"),
         seed=job.seed,
@@ -90,7 +92,7 @@ def run(job: TrainJob) -> None:
         num_train_epochs=job.epochs,
         max_steps=job.max_steps or -1,
         per_device_train_batch_size=job.micro_batch,
-        per_device_eval_batch_size=job.micro_batch,
+        per_device_eval_batch_size=1,  # `_trainer` needs it
         gradient_accumulation_steps=job.batch_size // (job.micro_batch * world),
         learning_rate=job.learning_rate,
         lr_scheduler_type=job.schedule,
@@ -112,6 +114,7 @@ def run(job: TrainJob) -> None:
         save_steps=job.save_steps,
         save_total_limit=2,
         include_num_input_tokens_seen="non_padding",
+        ddp_find_unused_parameters=False,
         report_to="none",
         disable_tqdm=True,
         push_to_hub=False,
@@ -125,22 +128,26 @@ def run(job: TrainJob) -> None:
     if job.packing:
         keep_rows_apart()
     # Weights and what the optimizer keeps are float32; bfloat16 is what the passes compute in.
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         job.model, dtype=torch.float32, attn_implementation=job.attention, local_files_only=True
     )
+    # The base's own is published. transformers saves none that holds a temperature and does not sample.
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
 
     def rows(folder: Path) -> Any:  # noqa: ANN401
         paths = [str(path) for path in sorted(folder.glob("*.parquet"))]
         return Dataset.from_parquet(paths, cache_dir=str(job.work / "cache"))
 
     train = rows(job.train)
-    if job.packing and world == 1:
-        require_apart(model, [row["input_ids"] for row in train.select(range(min(3, len(train))))])
+    if job.packing and int(os.environ.get("RANK", "0")) == 0 and not arguments.deepspeed_plugin:
+        # DeepSpeed has cut the weights up already; others do so later, and from where the weights are now.
+        require_apart(model.to(arguments.device), [row["input_ids"] for row in train.select(range(min(3, len(train))))])
+        model.to("cpu")
     validation = rows(job.validation) if job.validation else None
     if validation is not None:
         validation = validation.select(range(min(job.validation_rows, len(validation))))
     recorder = _recorder(job)
-    trainer = SFTTrainer(
+    trainer = _trainer()(
         model=model,
         args=arguments,
         train_dataset=train,
@@ -152,6 +159,35 @@ def run(job: TrainJob) -> None:
     with recorder.session(trainer):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(job.out))
+
+
+def _trainer() -> Any:  # noqa: ANN401
+    """Return TRL's trainer, measuring the loss of a learnt token over all rows of the validation.
+
+    The trainer of transformers takes the average of the averages of batches, which changes with their size and with the
+    number of devices.
+    """
+    import torch
+    from trl import SFTTrainer
+
+    class Trainer(SFTTrainer):
+        def prediction_step(self, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+            found = super().prediction_step(model, inputs, *rest, **more)
+            loss = found[0]
+            learnt = (inputs["labels"][:, 1:] != IGNORED).sum().to(loss)
+            self._measured.append(torch.stack([loss * learnt, learnt]))
+            return found
+
+        def evaluation_loop(self, *rest: Any, **more: Any) -> Any:  # noqa: ANN401
+            self._measured: list[torch.Tensor] = []
+            output = super().evaluation_loop(*rest, **more)
+            each = self.accelerator.gather(torch.stack(self._measured)[None])  # device, step, two numbers
+            # In the order of the rows; where devices are left without one, the first rows come again at the end.
+            loss, learnt = each.transpose(0, 1).reshape(-1, 2)[: output.num_samples].double().sum(0).tolist()
+            output.metrics["eval_loss"] = loss / learnt
+            return output
+
+    return Trainer
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -334,8 +370,6 @@ def publish(trained: Path, base: Path, files: Path, *, ends: Sequence[int]) -> d
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    from pipeline.engines.tokens import with_ends
-
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = orjson.loads((base / "config.json").read_bytes())
     dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
@@ -363,7 +397,8 @@ def read_log(work: Path) -> list[dict[str, Any]]:
             entry = orjson.loads(line)
         except ValueError:
             continue  # a line that a kill cut off
-        found[entry["step"], "eval_loss" in entry] = entry
+        if "loss" in entry or "eval_loss" in entry:
+            found[entry["step"], "eval_loss" in entry] = entry
     return [found[key] for key in sorted(found)]
 
 
@@ -379,6 +414,9 @@ def read_sessions(work: Path) -> Mapping[str, Any]:
 
 def main() -> int:
     """Do the job that the command line names."""
+    if sys.platform == "linux":
+        # Each process that `accelerate launch` starts is in a session of its own, where no watchdog finds it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     try:
         run(TrainJob.model_validate_json(Path(sys.argv[1]).read_bytes()))
     except HalaError as error:

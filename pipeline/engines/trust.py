@@ -1,6 +1,7 @@
 """Parity before trust: a stage that serves a model first sees that the engine computes what transformers does.
 
-What was found is kept by the digest of model, engine and question, so that each is compared once.
+What was found is kept by the digest of model, engine and question, so that each is compared once; where it does not
+hold, it is compared again, because not all that mends an engine changes its digest.
 """
 
 from __future__ import annotations
@@ -67,22 +68,21 @@ def require(
     tolerance, mean_tolerance = trust.allowed(server)
     question = orjson.dumps([endpoint.digest, chats, trust.tokens, tolerance, mean_tolerance])
     record = trust.records / f"{hashlib.sha256(question).hexdigest()[:32]}.json"
-    if record.exists():
-        found = parity.Parity.model_validate_json(record.read_bytes())
-    else:
-        talk(f"comparing {endpoint.model} on vLLM with transformers")
-        answered = parity.ask(endpoint, chats, tokens=trust.tokens)
-        found = parity.compare(
-            answered,
-            server.model,
-            chats,
-            revision=server.revision,
-            dtype=server.dtype,
-            tolerance=tolerance,
-            mean_tolerance=mean_tolerance,
-        )
-        with storage.writing(str(record)) as file:
-            file.write(found.model_dump_json(indent=1).encode())
-        talk(found.lines()[0])
+    if record.exists() and (found := parity.Parity.model_validate_json(record.read_bytes())).holds:
+        return found
+    talk(f"comparing {endpoint.model} on vLLM with transformers")
+    answered = parity.ask(endpoint, chats, tokens=trust.tokens)
+    found = parity.compare(
+        answered,
+        server.model,
+        chats,
+        revision=server.revision,
+        dtype=server.dtype,
+        tolerance=tolerance,
+        mean_tolerance=mean_tolerance,
+    )
+    with storage.writing(str(record)) as file:
+        file.write(found.model_dump_json(indent=1).encode())
+    talk(found.lines()[0])
     parity.require(found, f"{endpoint.model} on vLLM")
     return found

@@ -25,7 +25,7 @@ DOORS: dict[str, set[str]] = {
     "httpx": {"pipeline/engines"},
     "huggingface_hub": {"hala_release/hub.py"},
     "ijson": {"pipeline/sources/files.py"},
-    "jinja2": {"hala_release/card.py"},
+    "jinja2": {"hala_release/card.py", "pipeline/engines/tokens.py"},
     "llmcompressor": {"pipeline/engines/llmcompressor.py"},
     "lm_eval": {"pipeline/engines/lm_eval.py"},
     "lz4": {"hala_release/localhub"},
