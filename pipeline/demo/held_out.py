@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+from hala_release.disk import write_atomic
 from pipeline.demo.corpus import pairs
 
 EVERY = 128
@@ -21,21 +22,18 @@ LONGEST = 80
 
 def write(out: Path) -> tuple[int, int]:
     """Write both files, always the same bytes, and return their rows."""
-    out.mkdir(parents=True, exist_ok=True)
-    counts = [0, 0]
-    with (
-        (out / "train.jsonl").open("w", encoding="utf-8") as train,
-        (out / "test.jsonl").open("w", encoding="utf-8") as test,
-    ):
-        for _, pair in pairs():
-            key = " ".join(pair["en"].casefold().split())
-            held = int(hashlib.sha256(key.encode()).hexdigest(), 16) % EVERY == 0
-            if held and len(pair["en"]) > LONGEST:
-                continue
-            counts[held] += 1
+    train: list[str] = []
+    test: list[str] = []
+    for _, pair in pairs():
+        key = " ".join(pair["en"].casefold().split())
+        held = int(hashlib.sha256(key.encode()).hexdigest(), 16) % EVERY == 0
+        if not held or len(pair["en"]) <= LONGEST:
             line = json.dumps({"en": pair["en"], "ar": pair["ar"]}, ensure_ascii=False)
-            (test if held else train).write(line + "\n")
-    return counts[0], counts[1]
+            (test if held else train).append(line + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, lines in (("train", train), ("test", test)):
+        write_atomic(out / f"{name}.jsonl", "".join(lines).encode())
+    return len(train), len(test)
 
 
 def main() -> int:

@@ -4,7 +4,7 @@
 # FILE is JSON lines with instruction, input and output; without one, HALA's sources are read.
 #   --rows N                  the first N rows of every source
 #   --models hala             HALA's translator on vLLM, and the judge that its report names (default)
-#   --models demo             two small real models on vLLM, on a CPU, checked against transformers first
+#   --models demo             two small real models on vLLM, on a CPU
 #   --models echo             no model: a rehearsal of everything else
 #   --translator BUNDLE       with --models hala: a translator that the stage `train` made, instead of HALA's
 #   --set STAGE.KEY=VALUE     instead of what the configuration of a stage says: --set filter.executor.kind=ray
@@ -80,11 +80,6 @@ done
 
 say "2. Take out what the English originals of the benchmarks hold, before anything is spent on it"
 clean=$(run decontaminate "source$held" "${ingested[@]}" --out "$out")
-
-if [ "$models" = demo ]; then
-  say "   See that vLLM answers as transformers does, before a stage trusts it"
-  python -m pipeline.engines.parity out/models/gemma --dtype float32 >&2
-fi
 
 say "3. Translate both sides; code, formulas and addresses stay; every answer is kept, so nothing is asked twice"
 translated=$(run translate $translator --from rows="$clean" "${translators[@]}" --out "$out")

@@ -37,23 +37,22 @@ say "2. Compress it to FP8: read back, compared with the original"
 fp8=$(run compress fp8 --from "$out/teacher")
 
 say "3. Pairs: English instructions that the teacher translates on vLLM, beside strings that people translated"
-[ -f "$out/pairs/test.jsonl" ] || python -m pipeline.demo.held_out "$out/pairs"
+python -m pipeline.demo.held_out "$out/pairs"
 english=$(run ingest local_alpaca --set local.paths=[pipeline/demo/data/instructions.en.jsonl] --set local.name=instructions \
   --set local.license=apache-2.0)
 human=$(run ingest local_pairs --set "local.paths=['$out/pairs/train.jsonl']" --set local.name=software-strings \
   --set local.license=other)
 some=$(run ingest local_alpaca --set local.paths=[pipeline/demo/data/instructions.en.jsonl] --set local.name=instructions \
   --set local.license=apache-2.0 --set rows=24)
-taught=$(run translate gemma-demo --from rows="$some" --from model="$fp8" --set family=gemma \
-  --set parity.chats=4 --set parity.tokens=16) # Gemma takes a while on a CPU, to be compared with, too
+taught=$(run translate gemma-demo --from rows="$some" --from model="$fp8" --set family=gemma)
 clean=$(run filter pairs --from "$human" --from "$taught")
 pairs=$(run pack pairs --from "$(run dedup default --from "$clean")")
 keep pairs "$pairs"
 
 say "4. A translator: LFM2's architecture with random weights, trained on the pairs"
 for size in demo large; do
-  [ -d "$out/raw/$size" ] || {
-    [ -d "$out/raw/corpus" ] || python -m pipeline.demo.corpus "$out/raw/corpus" >&2
+  [ -f "$out/base-$size/manifest.json" ] || {
+    python -m pipeline.demo.corpus "$out/raw/corpus" >&2
     python -m pipeline.demo.model "$out/raw/$size" --corpus "$out/raw/corpus" --size $size --even >&2
   }
   seal "base-$size" "$out/raw/$size" model
