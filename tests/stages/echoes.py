@@ -61,9 +61,13 @@ def report(bundle: Bundle, name: str) -> dict[str, Any]:
 
 
 def revision_for(path: Path) -> dict[str, str]:
-    """Return what a configuration lacks whose model is not on this machine: the commit of a repository of the Hub."""
+    """Return what a configuration lacks: the commit of a model of the Hub, or a model that is given by `--from`."""
     server = yaml.safe_load(path.read_text(encoding="utf-8"))["server"]
-    return {"server.revision": "0" * 40} if server["kind"] == "vllm" and not Path(server["model"]).is_dir() else {}
+    if server["kind"] != "vllm":
+        return {}
+    if "--from model=" in path.read_text(encoding="utf-8").partition("\n")[0]:
+        return {"server.model": str(path.parent)}
+    return {} if Path(server["model"]).is_dir() else {"server.revision": "0" * 40}
 
 
 class Running(NamedTuple):

@@ -246,7 +246,7 @@ def test_a_rule_that_cannot_repair_is_not_told_to(tmp_path: Path) -> None:
 
 def test_configurations_can_be_read() -> None:
     configs = sorted(CONFIGS.glob("*.yaml"))
-    assert len(configs) == 2
+    assert len(configs) == 3
     for path in configs:
         load(path, FilterConfig, {})
         assert path.read_text(encoding="utf-8").startswith(

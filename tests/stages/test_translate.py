@@ -656,9 +656,7 @@ CONFIGURATIONS = sorted(CONFIGS.glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
 def test_each_configuration_is_sound_and_says_how_it_is_run(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(
-        f"# python -m pipeline translate {path.relative_to(ROOT).as_posix()} --from out/ingest/DIGEST"
-    )
+    assert first.startswith(f"# python -m pipeline translate {path.relative_to(ROOT).as_posix()} --from ")
     load(path, TranslateConfig, revision_for(path))
 
 
