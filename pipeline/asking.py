@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from hala_release.errors import ConfigError
 from hala_release.manifest import Record
 from hala_release.talk import Talk, silence
 from pipeline import progress, storage
@@ -137,6 +138,8 @@ class AskingConfig(RowConfig):
 
     def model_family(self) -> str:
         """Return the family of the model."""
+        if self.family is None and isinstance(self.server, Vllm) and self.server.bundle:
+            raise ConfigError("the name of a bundle does not say of which family its model is", fix="set `family`")
         return self.family or family_of(servers.identity(self.server)["model"])
 
 

@@ -108,7 +108,10 @@ class EvaluateConfig(StageConfig):
             {**one.model_dump(mode="json", exclude={"file"}), "sha256": _digest(one.file)} for one in self.translation
         ]
         ours = [f"{one.task}.yaml" for one in self.tasks if one.task in lm_eval.OURS]
-        found["written"] = {name: sha256_of(lm_eval.TASKS / name) for name in [*ours, *(["hala.py"] if ours else [])]}
+        written = [*ours, *(["hala.py"] if ours else [])]
+        if "hala_demo_exam.yaml" in ours:
+            written.append("../demo/data/exam.ar.jsonl")
+        found["written"] = {name: sha256_of(lm_eval.TASKS / name) for name in written}
         found["server"] = None
         if self.backend == "vllm":
             said = self.server.model_dump(mode="json", include={"max_model_len", "arguments", "variables"})

@@ -55,8 +55,10 @@ def make(config: FetchConfig, job: Job) -> ModelFacts:
             f"{config.repo} has no commit {config.revision}, or this token may not see it",
             fix="correct `repo` and `revision`; for a gated model accept its terms on its page, and set HF_TOKEN",
         ) from error
-    except OSError as error:
-        raise HubError(f"{config.repo} cannot be read: {error}", fix="run it again; what was fetched stays") from error
+    except Exception as error:
+        raise HubError(
+            f"{config.repo} cannot be read: {type(error).__name__}: {error}", fix="run it again; what was fetched stays"
+        ) from error
     return model_facts(job.files, sorted(one.path for one in remote))
 
 

@@ -35,6 +35,9 @@ from pipeline.storage import join
 REPORTS = "reports"
 """Folder of a bundle with what stages report; later stages take it over."""
 
+LOCK = ".lock"
+"""File that the process holds which makes a result."""
+
 Inputs = Mapping[str, Sequence[Bundle]]
 """Bundles by what they are to the stage: `rows`, or `base` and `data`."""
 
@@ -161,13 +164,23 @@ def run_stage(
         Unfinished: parts failed, or a scheduler has them; the same command goes on.
     """
     root = place(stage, config, inputs, out)
-    if again and root.exists():
-        shutil.rmtree(root)
-    if (root / "manifest.json").exists():
+    if not again and (root / "manifest.json").exists():
         return Bundle.open(root)
     with _alone(root):
+        if again:
+            _empty(root)
         done = (root / "manifest.json").exists()  # by a process that was there first
         return Bundle.open(root) if done else _made(stage, config, Job(inputs, root, talk or say))
+
+
+def _empty(root: Path) -> None:
+    """Remove a result: first what says that it is complete, never the lock."""
+    (root / "manifest.json").unlink(missing_ok=True)
+    for path in root.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def place(stage: Stage[Config], config: Config, inputs: Inputs, out: Path) -> Path:
@@ -270,7 +283,7 @@ def _alone(root: Path) -> Iterator[None]:
         Unfinished: there is one.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with (root / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

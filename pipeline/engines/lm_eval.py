@@ -27,6 +27,7 @@ from hala_release.manifest import Record, Score
 from hala_release.talk import Talk
 from pipeline.engines import parity, trust
 from pipeline.engines.answers import Answers
+from pipeline.engines.capped import attention
 from pipeline.engines.chat import REFUSED, Chat, Client
 from pipeline.engines.trust import Trust
 from pipeline.engines.vllm import Vllm, serving, vllm_version
@@ -342,6 +343,7 @@ def loaded(files: Path, *, dtype: str, device: str | None, batch_size: int, chat
             pretrained=str(files),
             tokenizer=tokenizer,
             dtype=dtype,
+            attn_implementation=attention(files),
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             batch_size=batch_size,
             add_bos_token=False if chat_template else None,  # the template writes it

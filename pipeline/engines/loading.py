@@ -16,6 +16,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from hala_release.errors import CheckFailed
+from pipeline.engines.capped import attention
 from pipeline.prompts import Message
 
 Floats = NDArray[np.float32]
@@ -52,7 +53,7 @@ def load(folder: Path) -> Any:  # noqa: ANN401 -- a model of transformers
         CheckFailed: a tensor is missing, of another shape, or of no use.
     """
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
-    model, told = from_pretrained(folder, dtype="auto", output_loading_info=True)
+    model, told = from_pretrained(folder, dtype="auto", attn_implementation=attention(folder), output_loading_info=True)
     wrong = [
         f"{what.removesuffix('_keys')}: {', '.join(sorted(map(str, told[what]))[:4])}"
         for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")

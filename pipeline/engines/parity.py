@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from hala_release.errors import ConfigError, EngineMissing, HalaError
 from hala_release.manifest import Record
+from pipeline.engines.capped import attention
 from pipeline.engines.endpoint import Endpoint
 from pipeline.engines.vllm import Vllm, serving
 from pipeline.prompts import Message, translation
@@ -244,7 +245,9 @@ class _Reference:
             raise EngineMissing(f"{error.name} is not installed here", fix="pip install torch transformers") from error
         self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        self._model = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype)
+        self._model = AutoModelForCausalLM.from_pretrained(
+            model, revision=revision, dtype=dtype, attn_implementation=attention(model, revision)
+        )
         self._model.train(False)
         ends = self._model.generation_config.eos_token_id
         self.ends = set(ends) if isinstance(ends, list) else {ends}

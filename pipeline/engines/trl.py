@@ -26,6 +26,7 @@ import orjson
 from hala_release.errors import ConfigError, HalaError, PayloadInvalid
 from hala_release.manifest import Record
 from pipeline import storage
+from pipeline.engines.capped import attention
 from pipeline.engines.tokens import IGNORED, tokenizer_of, with_ends
 from pipeline.engines.watchdog import PR_SET_PDEATHSIG
 
@@ -123,6 +124,10 @@ def run(job: TrainJob) -> None:
         raise ConfigError(
             f"{arguments.n_gpu} GPUs are there, and one process would split every batch over them",
             fix="give `accelerate: pipeline/configs/accelerate/ddp.yaml`, or CUDA_VISIBLE_DEVICES=0",
+        )
+    if job.attention == "sdpa" and attention(job.model) != "sdpa":
+        raise ConfigError(
+            "this model caps the scores of its attention, which `sdpa` leaves out", fix="set `attention: eager`"
         )
     set_seed(job.seed)
     if job.packing:
@@ -378,9 +383,11 @@ def publish(trained: Path, base: Path, files: Path, *, ends: Sequence[int]) -> d
         if not bool(torch.isfinite(tensor).all()):
             raise PayloadInvalid(f"{name} holds values that are no numbers", fix="lower `learning_rate`, and run again")
     model.save_pretrained(files, max_shard_size="5GB")
-    for path in (path for path in base.iterdir() if path.is_file() and path.suffix != ".safetensors"):
-        if not path.name.endswith(".safetensors.index.json") and path.name not in {"README.md", ".gitattributes"}:
-            shutil.copyfile(path, files / path.name)
+    for path in (path for path in base.rglob("*") if path.is_file()):
+        name = path.relative_to(base).as_posix()
+        if not name.endswith((".safetensors", ".safetensors.index.json")) and not name.startswith("reports/"):
+            (files / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, files / name)
     generation = files / "generation_config.json"
     before = generation.read_bytes() if generation.exists() else b"{}"
     after = with_ends(before, ends)

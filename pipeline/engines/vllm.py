@@ -83,6 +83,11 @@ class Vllm(Record):
         return Path(self.model).is_dir()
 
     @property
+    def bundle(self) -> bool:
+        """Whether it lies in a sealed bundle."""
+        return (Path(self.model).absolute().parent / "manifest.json").exists()
+
+    @property
     def compressed(self) -> bool:
         """Whether it is a local model with quantized weights."""
         config = Path(self.model) / "config.json"
@@ -94,7 +99,7 @@ class Vllm(Record):
         if not self.local:
             return self.model
         path = Path(self.model).absolute()
-        return path.parent.name if (path.parent / "manifest.json").exists() else path.name
+        return path.parent.name if self.bundle else path.name
 
 
 @contextmanager
@@ -177,7 +182,8 @@ def digest(config: Vllm, version: str) -> str:
     else:
         model = [config.model, config.revision]
     template = config.chat_template and sha256_of(config.chat_template)
-    parts = [model, version, config.dtype, template, config.arguments, dict(config.variables)]
+    inherited = {key: value for key, value in os.environ.items() if key.startswith("VLLM_")}
+    parts = [model, version, config.dtype, template, config.arguments, {**inherited, **config.variables}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

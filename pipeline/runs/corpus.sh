@@ -34,7 +34,12 @@ esac
 [ ${#translators[@]} -eq 0 ] || translator=tuned
 
 cd "$(dirname "$0")/../.."
-export PATH="$PWD/.venv/bin:$PATH"
+for environment in .venv .venv-work; do # the first that has what a stage of rows needs
+  if [ -x $environment/bin/python ] && $environment/bin/python -c 'import datatrove' 2> /dev/null; then
+    export PATH="$PWD/$environment/bin:$PATH"
+    break
+  fi
+done
 configs=pipeline/configs
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it there the next time

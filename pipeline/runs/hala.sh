@@ -6,7 +6,7 @@
 #   --rows N                  the first N rows of every source, to see it work before it is paid for
 #   --sizes "350m 700m …"     which models (default: 350m 700m 1.2b 9b)
 #   --set STAGE/NAME.KEY=…    instead of what a configuration says; the commits of all models are asked for this way:
-#                             --set fetch/lfm2-350m.revision=COMMIT
+#                             --set fetch/lfm2-350m.revision=COMMIT --set ingest/scp_116k.revision=COMMIT
 #   --check                   read every configuration, and stop
 set -euo pipefail
 
@@ -29,6 +29,7 @@ done
 cd "$(dirname "$0")/../.."
 export PATH="$PWD/.venv-work/bin:$PATH"
 out=out/hala configs=pipeline/configs
+[ "$rows" = null ] || out=out/hala-$rows # a rehearsal never mixes with what is released
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it there the next time
   local stage=$1 name=$2 given=()
@@ -50,7 +51,7 @@ keep() { # NAME BUNDLE: the name under which the release finds it
 say "0. Read every configuration before anything is spent"
 for name in command-a-translate lfm2-1.2b $(for size in $sizes; do echo "${base[$size]}"; done); do run fetch $name --check; done
 run compress teacher --check
-for name in open_orca opus_100; do run ingest $name --check; done
+for name in open_orca opus_100 hermes_3 scp_116k realign_alpaca lamini tulu_3 synthetic_instruct; do run ingest $name --check; done
 run judge qwen --check
 run filter pairs --check
 run dedup default --check

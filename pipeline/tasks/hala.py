@@ -58,7 +58,7 @@ def exams(row: Row) -> Item:
     options = _lines(f" {letter}) {row[column]}\n" for letter, column in zip(letters, "ABCD", strict=True))
     subject = row["subject"].replace("_", " ")
     prompt = f"{QUESTIONS} حول {subject}. \n\nالسؤال: {row['question']}\n{options}{ANSWER}"
-    return Item(prompt, letters, "ABCD".index(row["answer"]))
+    return Item(prompt, letters, ["A", "B", "C", "D"].index(row["answer"]))
 
 
 def alghafa(row: Row) -> Item:
@@ -161,7 +161,7 @@ def _lines(texts: Iterable[str]) -> str:
 
 def _place(key: str, letters: list[str]) -> int:
     """Return which of the letters a Latin key stands for."""
-    return letters.index(LETTERS["ABCDE".index(key)])
+    return letters.index(LETTERS[["A", "B", "C", "D", "E"].index(key)])
 
 
 def _within(answer: object, choices: list[str]) -> int:

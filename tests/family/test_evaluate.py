@@ -419,7 +419,7 @@ def test_files_count_by_what_they_hold_and_speed_does_not_count(config: Path, tm
 
 def test_the_configurations_that_come_with_it_are_sound() -> None:
     configs = sorted((lm_eval.ROOT / "pipeline/configs/evaluate").glob("*.yaml"))
-    assert len(configs) == 3
+    assert len(configs) == 4
     for path in configs:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert first.startswith(f"# python -m pipeline {STAGE.name} {path.relative_to(lm_eval.ROOT)} --from ")

@@ -95,3 +95,19 @@ def test_a_commit_that_is_not_there_is_told(published: tuple[str, str], embedded
         assert "may not see it" in told.stderr
     told = fetch(embedded, tmp_path, repo=published[0], revision="main")
     assert told.returncode == 2, told.stderr
+
+
+def test_a_hub_that_is_not_there_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "fetch.yaml"
+    path.write_text(json.dumps({"repo": "some/model", "revision": "0" * 40}), encoding="utf-8")
+    told = subprocess.run(
+        [sys.executable, "-m", "pipeline", "fetch", str(path), "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 5, told.stderr
+    assert "Traceback" not in told.stderr
+    assert "run it again; what was fetched stays" in told.stderr

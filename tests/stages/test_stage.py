@@ -330,3 +330,12 @@ def test_the_command_prints_where_the_result_lies_and_errors_name_the_way_out(tm
         told = run("filter", str(written(tmp_path, "executor: {kind: local}")), "--set", override)
         assert told.returncode == 2, told.stderr
         assert f"--set {override.partition('=')[0]}" in told.stderr
+
+
+def test_again_waits_for_nobody_and_takes_nothing_from_a_process_that_is_at_work(made: Bundle, tmp_path: Path) -> None:
+    shouted = run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path)
+    with (shouted.root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Unfinished, match="another process is making"):
+            run_stage(SHOUT, ShoutConfig(), {"rows": [made]}, tmp_path, again=True)
+    shouted.verify(rehash=True)

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hala_release.errors import HalaError
 from pipeline.demo import corpus, model
-from pipeline.engines import parity, trust
+from pipeline.engines import parity, trust, vllm
+from pipeline.engines.capped import attention
 from pipeline.engines.endpoint import Endpoint
 from pipeline.engines.trust import Trust
 from pipeline.engines.vllm import Vllm
@@ -199,3 +200,24 @@ def test_how_an_engine_is_compared_is_part_of_the_question_and_where_that_is_kep
     assert compared(parity={"tolerance": 0.1}) != compared()
     assert compared(parity=None) is None
     assert TranslateConfig(server=Vllm(model=str(lfm2)), parity=None).needs() == ()
+
+
+def test_a_bundle_is_called_by_its_directory_and_the_environment_is_part_of_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "manifest.json").touch()
+    server = Vllm(model=str(tmp_path / "files"))
+    assert server.name == tmp_path.name
+    before = vllm.digest(server, "1")
+    monkeypatch.setenv("VLLM_PLUGINS", "none")
+    assert vllm.digest(server, "1") != before
+
+
+def test_scores_that_are_capped_are_computed_with_their_cap(tmp_path: Path) -> None:
+    for cap, chosen in ((50.0, "eager"), (None, "sdpa")):
+        (tmp_path / "config.json").write_text(
+            json.dumps({"model_type": "gemma2", "attn_logit_softcapping": cap}), encoding="utf-8"
+        )
+        assert attention(tmp_path) == chosen
