@@ -30,6 +30,7 @@ from hala_release.errors import ConfigError
 from hala_release.manifest import Record
 from hala_release.talk import Talk, silence
 from pipeline import progress, storage
+from pipeline.demo.corpus import sample
 from pipeline.engines import server as servers
 from pipeline.engines import trust
 from pipeline.engines.answers import Answers
@@ -134,21 +135,14 @@ class AskingConfig(RowConfig):
             HalaError: it computes something else than transformers does.
         """
         if isinstance(self.server, Vllm) and self.parity:
-            trust.require(self.parity, self.server, self.chats(_known(self.parity.chats)), talk, endpoint)
+            known = [(pair["en"], pair["ar"]) for pair in sample(self.parity.chats)]
+            trust.require(self.parity, self.server, self.chats(known), talk, endpoint)
 
     def model_family(self) -> str:
         """Return the family of the model."""
         if self.family is None and isinstance(self.server, Vllm) and self.server.bundle:
             raise ConfigError("the name of a bundle does not say of which family its model is", fix="set `family`")
         return self.family or family_of(servers.identity(self.server)["model"])
-
-
-def _known(number: int) -> list[tuple[str, str]]:
-    """Return so many short texts of the demo corpus, spread over it."""
-    from pipeline.demo.corpus import pairs
-
-    found = [(pair["en"], pair["ar"]) for _, pair in pairs()]
-    return found[:: max(1, len(found) // number)][:number]
 
 
 def family_of(model: str) -> str:

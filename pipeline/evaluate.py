@@ -26,7 +26,7 @@ from hala_release.bundle import Bundle
 from hala_release.disk import sha256_of
 from hala_release.errors import ConfigError
 from hala_release.manifest import ModelFacts, Record, ResultsFacts, Score, weights_sha256
-from pipeline import storage
+from pipeline import model_files, storage
 from pipeline.engines import bleu, lm_eval
 from pipeline.engines.lm_eval import Exam, Model, Server, Wanted
 from pipeline.prompts import Prompt, translation
@@ -133,8 +133,7 @@ def _digest(file: Path) -> str:
 def make(config: EvaluateConfig, job: Job) -> ResultsFacts:
     """Measure a model, task by task."""
     bundle = job.one("model")
-    facts = bundle.manifest.facts
-    assert isinstance(facts, ModelFacts)  # noqa: S101 -- what the stage takes
+    facts = model_files.facts_of(bundle)
     if config.chat_template and facts.chat_template_sha256 is None:
         raise ConfigError(
             f"{bundle.root} has no chat template",

@@ -55,7 +55,7 @@ def make(config: FetchConfig, job: Job) -> ModelFacts:
             f"{config.repo} has no commit {config.revision}, or this token may not see it",
             fix="correct `repo` and `revision`; for a gated model accept its terms on its page, and set HF_TOKEN",
         ) from error
-    except Exception as error:
+    except Exception as error:  # the client of the Hub lets through what its HTTP and Xet libraries raise
         raise HubError(
             f"{config.repo} cannot be read: {type(error).__name__}: {error}", fix="run it again; what was fetched stays"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,7 @@ def tell_no_place(files: Path, places: Iterable[Path]) -> None:
 
 def sample_chats(count: int) -> list[list[Message]]:
     """Return chats of the demo corpus in which HALA's translator is asked, and answers: always the same."""
-    pairs = [pair for _, pair in corpus.pairs()]
-    some: Sequence[dict[str, str]] = pairs[:: max(1, len(pairs) // count)][:count]
-    return [[*translation("translator", pair["en"]), Message(role="assistant", content=pair["ar"])] for pair in some]
+    return [
+        [*translation("translator", pair["en"]), Message(role="assistant", content=pair["ar"])]
+        for pair in corpus.sample(count)
+    ]

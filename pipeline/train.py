@@ -27,7 +27,7 @@ from hala_release.errors import ConfigError, Unfinished
 from hala_release.manifest import ModelFacts
 from hala_release.payload.checkpoint import model_facts
 from hala_release.units import count
-from pipeline import storage
+from pipeline import model_files, storage
 from pipeline.engines import tokens, trl
 from pipeline.engines.vllm import WATCHDOG
 from pipeline.environments import ROOT
@@ -108,8 +108,8 @@ def make(config: TrainConfig, job: Job) -> ModelFacts:
         Unfinished: the training stopped; the same command goes on from its last checkpoint.
     """
     base = job.one("base")
-    facts = base.manifest.facts
-    if not isinstance(facts, ModelFacts) or facts.chat_template_sha256 is None or facts.tokenizer_sha256 is None:
+    facts = model_files.facts_of(base)
+    if facts.chat_template_sha256 is None or facts.tokenizer_sha256 is None:
         raise ConfigError(
             f"{base.root} has no tokenizer or no chat template, which says how a conversation is written",
             fix="take the base that comes with one, or add chat_template.jinja and adopt it again",
@@ -136,7 +136,7 @@ def make(config: TrainConfig, job: Job) -> ModelFacts:
         )
     _train(config, job, base, validation=bool(counts["validation"]["rows"] and config.validation_rows))
     job.talk("writing the model")
-    stored = trl.publish(job.work / "trained", base.files, job.files, ends=tokens.read_ends(counts["train"]))
+    stored = trl.publish(job.work / "trained", base, job.files, ends=tokens.read_ends(counts["train"]))
     log = trl.read_log(job.work)
     with storage.writing(str(job.files / REPORTS / "loss.jsonl")) as file:
         file.writelines(
@@ -145,8 +145,7 @@ def make(config: TrainConfig, job: Job) -> ModelFacts:
     with storage.writing(str(job.files / REPORTS / "loss.png")) as file:
         file.write(chart(log))
     write_report(str(job.files), "train", report(config, counts, log, trl.read_sessions(job.work), stored))
-    paths = sorted(path.relative_to(job.files).as_posix() for path in job.files.rglob("*") if path.is_file())
-    return model_facts(job.files, paths)
+    return model_facts(job.files, model_files.paths_of(job.files))
 
 
 def shards(data: Sequence[Bundle], split: str) -> list[Path]:

@@ -94,6 +94,12 @@ def pairs() -> Iterator[tuple[str, dict[str, str]]]:
                 yield kind, json.loads(line)
 
 
+def sample(count: int) -> list[dict[str, Any]]:
+    """Return so many pairs, spread over all of them: always the same."""
+    found = [pair for _, pair in pairs()]
+    return found[:: max(1, len(found) // count)][:count]
+
+
 def defect(text: str) -> str | None:
     """Name the first reason for which a text is not fit to be released, if there is one."""
     return next((name for name, pattern in DEFECTS.items() if pattern.search(text)), None)

@@ -184,10 +184,9 @@ def require(parity: Parity, what: str) -> None:
 
 def demo_chats(count: int) -> list[list[Message]]:
     """Return chats that ask HALA's translator for strings of the demo corpus."""
-    from pipeline.demo.corpus import pairs
+    from pipeline.demo.corpus import sample
 
-    texts = [pair["en"] for _, pair in pairs()]
-    return [translation("translator", text) for text in texts[:: max(1, len(texts) // count)][:count]]
+    return [translation("translator", pair["en"]) for pair in sample(count)]
 
 
 def _ask(client: httpx.Client, endpoint: Endpoint, chat: Sequence[Message], tokens: int) -> Answered:

@@ -23,9 +23,10 @@ from typing import Any
 
 import orjson
 
+from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, HalaError, PayloadInvalid
 from hala_release.manifest import Record
-from pipeline import storage
+from pipeline import model_files, storage
 from pipeline.engines.capped import attention
 from pipeline.engines.tokens import IGNORED, tokenizer_of, with_ends
 from pipeline.engines.watchdog import PR_SET_PDEATHSIG
@@ -358,7 +359,7 @@ def devices(trainer: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"device": kind, "processes": trainer.args.world_size, "threads": torch.get_num_threads()}
 
 
-def publish(trained: Path, base: Path, files: Path, *, ends: Sequence[int]) -> dict[str, Any]:
+def publish(trained: Path, base: Bundle, files: Path, *, ends: Sequence[int]) -> dict[str, Any]:
     """Write a trained model as it is published: stored as its base is, with the base's own tokenizer and template.
 
     Args:
@@ -376,19 +377,16 @@ def publish(trained: Path, base: Path, files: Path, *, ends: Sequence[int]) -> d
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = orjson.loads((base / "config.json").read_bytes())
+    config = orjson.loads((base.files / model_files.CONFIG).read_bytes())
     dtype = config.get("dtype") or config.get("torch_dtype") or "float32"
     model = AutoModelForCausalLM.from_pretrained(trained, dtype=getattr(torch, dtype), local_files_only=True)
     for name, tensor in model.named_parameters():
         if not bool(torch.isfinite(tensor).all()):
             raise PayloadInvalid(f"{name} holds values that are no numbers", fix="lower `learning_rate`, and run again")
     model.save_pretrained(files, max_shard_size="5GB")
-    for path in (path for path in base.rglob("*") if path.is_file()):
-        name = path.relative_to(base).as_posix()
-        if not name.endswith((".safetensors", ".safetensors.index.json")) and not name.startswith("reports/"):
-            (files / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, files / name)
-    generation = files / "generation_config.json"
+    model_files.carry(base, files)
+    shutil.copyfile(base.files / model_files.CONFIG, files / model_files.CONFIG)
+    generation = files / model_files.GENERATION
     before = generation.read_bytes() if generation.exists() else b"{}"
     after = with_ends(before, ends)
     generation.write_bytes(after)
