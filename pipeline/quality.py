@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections import Counter, defaultdict
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from hala_release.errors import CheckFailed, ConfigError
 from hala_release.manifest import Record
+from pipeline.charts import png
 from pipeline.rules.counting import Count
 from pipeline.rules.rule import Batch, where
 from pipeline.rules.table import TABLE, Found, Judged
@@ -302,6 +302,4 @@ def chart(report: Mapping[str, Any]) -> bytes:
     if names:
         axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    return png(figure)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ConfigError, HalaError
 from hala_release.manifest import ResultsFacts
 from pipeline import storage
+from pipeline.charts import png
 from pipeline.stage import say
 
 NORMAL = 1.96
@@ -145,9 +145,7 @@ def chart(points: Sequence[Mapping[str, Any]]) -> bytes:
     axes.set_xticks([point["t"] for point in points])
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    return png(figure)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ of the optimizer; its batch does not depend on how many devices share it.
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from hala_release.manifest import ModelFacts
 from hala_release.payload.checkpoint import model_facts
 from hala_release.units import count
 from pipeline import model_files, storage
+from pipeline.charts import png
 from pipeline.engines import tokens, trl
 from pipeline.engines.vllm import WATCHDOG
 from pipeline.environments import ROOT
@@ -287,9 +287,7 @@ def chart(log: Sequence[Mapping[str, Any]]) -> bytes:
     axes.set_ylabel("cross-entropy of a learnt token, nats")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    return png(figure)
 
 
 def _tail(log: Path, began: int) -> str:
