@@ -40,19 +40,7 @@ for environment in .venv .venv-work; do # the first that has what a stage of row
     break
   fi
 done
-configs=pipeline/configs
-say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
-run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it there the next time
-  local stage=$1 name=$2 given=()
-  shift 2
-  for set in "${sets[@]}"; do
-    case $set in
-      "$stage/$name".*) given+=(--set "${set#"$stage/$name".}") ;;
-      "$stage".*) given+=(--set "${set#"$stage".}") ;;
-    esac
-  done
-  python -m pipeline "$stage" "$configs/$stage/$name.yaml" "${given[@]}" "$@"
-}
+source pipeline/runs/steps.sh
 
 if [ "$models" = demo ]; then
   for model in gemma smollm; do

@@ -28,25 +28,10 @@ done
 
 cd "$(dirname "$0")/../.."
 export PATH="$PWD/.venv-work/bin:$PATH"
-out=out/hala configs=pipeline/configs
+out=out/hala
 [ "$rows" = null ] || out=out/hala-$rows # a rehearsal never mixes with what is released
-say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
-run() { # STAGE CONFIG ARGUMENTS…: prints where the result lies, and finds it there the next time
-  local stage=$1 name=$2 given=()
-  shift 2
-  for set in "${sets[@]}"; do
-    case $set in
-      "$stage/$name".*) given+=(--set "${set#"$stage/$name".}") ;;
-      "$stage".*) given+=(--set "${set#"$stage".}") ;;
-    esac
-  done
-  python -m pipeline "$stage" "$configs/$stage/$name.yaml" "${given[@]}" "$@"
-}
+source pipeline/runs/steps.sh
 make() { run "$@" --out "$out"; }
-keep() { # NAME BUNDLE: the name under which the release finds it
-  mkdir -p "$out/family"
-  ln -sfn "$(realpath "$2")" "$out/family/$1"
-}
 
 say "0. Read every configuration before anything is spent"
 for name in command-a-translate lfm2-1.2b $(for size in $sizes; do echo "${base[$size]}"; done); do run fetch $name --check; done
