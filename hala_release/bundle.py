@@ -11,13 +11,21 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hala_release.disk import sha256_of, sync_directory, write_atomic
 from hala_release.errors import BundleChanged, BundleIncomplete, PayloadInvalid
-from hala_release.manifest import Facts, FileEntry, Manifest, Provenance, collisions, problem_with_path
+from hala_release.manifest import (
+    Ancestor,
+    Facts,
+    FileEntry,
+    Manifest,
+    Provenance,
+    collisions,
+    problem_with_path,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,25 @@ class Bundle:
             )
         if seen != remembered:
             _remember(self.root, seen)
+
+
+def ancestors(inputs: Iterable[Bundle]) -> tuple[Ancestor, ...]:
+    """Return what a bundle that is made from `inputs` descends from, each once, the nearest first."""
+    found: dict[str, Ancestor] = {}
+    for one in inputs:
+        manifest, origin = one.manifest, one.manifest.provenance
+        parent = Ancestor(
+            manifest_sha256=one.manifest_sha256,
+            name=manifest.name,
+            kind=manifest.facts.kind,
+            stage=origin.stage,
+            config=origin.config,
+            inputs=origin.inputs,
+            tools=origin.tools,
+        )
+        for ancestor in (parent, *origin.ancestors):
+            found.setdefault(ancestor.manifest_sha256, ancestor)
+    return tuple(found.values())
 
 
 _FIX_CHANGED = "put the files back, or make the bundle again; a sealed bundle is never edited"

@@ -12,7 +12,17 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from hala_release.errors import ContractError, SchemaTooNew
 
@@ -196,6 +206,11 @@ class Score(Record):
     """What was asked: `namespace/name@commit`, or the file's `sha256:…`."""
     signature: str = ""
     """What else decides the number, as the harness writes it; sacreBLEU's signature, for example."""
+    higher_is_better: bool = True
+    mean_of: tuple[str, ...] = ()
+    """Tasks whose mean this is, every one of them among the scores."""
+    mean_by: Literal["", "items", "tasks"] = ""
+    """Whether every item counts the same in that mean, or every task."""
 
 
 class ResultsFacts(Record):
@@ -207,6 +222,12 @@ class ResultsFacts(Record):
     tokenizer_sha256: Sha256 | None
     chat_template_sha256: Sha256 | None
     """None where no chat template was applied."""
+    config_sha256: Sha256 | None = None
+    """Of config.json; None where it was not recorded."""
+    generation_config_sha256: Sha256 | None = None
+    """Of generation_config.json; None where there was none, or it was not recorded."""
+    model: str = ""
+    """What the evaluated model is called: `namespace/name`, with `@commit` where it came from there."""
     harness: str
     """Name and version, for example `lm-eval 0.4.13`."""
     backend: str
@@ -237,15 +258,37 @@ class Input(Record):
     manifest_sha256: Sha256
 
 
-class Provenance(Record):
-    """How the bundle came to be."""
-
+class _Origin(Record):
     stage: str
     """The pipeline stage, or `adopt` for what another tool made."""
     config: dict[str, JsonValue] = {}
     inputs: tuple[Input, ...] = ()
     tools: dict[str, str] = {}
     """Versions of what took part; recorded, never hashed into an identity."""
+
+
+class Ancestor(_Origin):
+    """A bundle that took part, directly or through others."""
+
+    manifest_sha256: Sha256
+    name: str
+    kind: str
+    """Of its facts."""
+
+
+class Provenance(_Origin):
+    """How the bundle came to be."""
+
+    ancestors: tuple[Ancestor, ...] = ()
+    """Everything that it was made from, so that the whole way is known where only this bundle is; each one once."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_ancestors(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what was written before there were ancestors as it was written then."""
+        document: dict[str, Any] = dump(self)
+        if not self.ancestors:
+            document.pop("ancestors", None)
+        return document
 
 
 class Manifest(Record):

@@ -168,12 +168,18 @@ def make(config: EvaluateConfig, job: Job) -> ResultsFacts:
         weights_sha256=weights_sha256(bundle.manifest.files),
         tokenizer_sha256=facts.tokenizer_sha256,
         chat_template_sha256=facts.chat_template_sha256 if config.chat_template else None,
+        config_sha256=_entry(bundle, "config.json"),
+        generation_config_sha256=_entry(bundle, "generation_config.json"),
         harness=", ".join([*([f"lm-eval {version('lm_eval')}"] if exams else []), *([bleu.name()] if sets else [])]),
         backend=results[0]["backend"],
         dtype=config.dtype,
         scores=tuple(scores),
         note=_note(config, {name: result["cut"] for name, result in zip(run, results, strict=True)}),
     )
+
+
+def _entry(bundle: Bundle, path: str) -> str | None:
+    return next((entry.sha256 for entry in bundle.manifest.files if entry.path == path), None)
 
 
 def _write(job: Job, name: str, document: Mapping[str, Any] | Sequence[Any]) -> None:

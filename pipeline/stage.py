@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from hala_release.bundle import Bundle, seal
+from hala_release.bundle import Bundle, ancestors, seal
 from hala_release.errors import ConfigError, ContractError, Unfinished
 from hala_release.located import Document, Mistake, Models, explain
 from hala_release.manifest import Facts, Input, Kind, Provenance, Record
@@ -238,6 +238,7 @@ def _made(stage: Stage[Config], config: Config, job: Job) -> Bundle:
                 for one in job.inputs.get(role, ())
             ),
             tools={name: version(name) for name in sorted({*stage.tools, *config.needs()})},
+            ancestors=ancestors(one for role in stage.takes for one in job.inputs.get(role, ())),
         ),
         digests={},
     )

@@ -256,14 +256,17 @@ def _sample(exam: Exam, sample: Mapping[str, Any]) -> dict[str, Any]:
     normal = "acc_norm" in sample["metrics"]
     worth = [value / len(choice) if normal else value for value, choice in zip(values, choices, strict=True)]
     target = sample["target"]
+    answer = choices.index(target) if isinstance(target, str) else target
+    chosen = max(range(len(worth)), key=worth.__getitem__)
     subset = sample["doc"].get("subset")
     return {
         "item": sample["doc_id"],
         **({"subset": subset} if subset else {}),
         "prompt_sha256": sample["prompt_hash"],
         "loglikelihoods": values,
-        "chosen": max(range(len(worth)), key=worth.__getitem__),
-        "answer": choices.index(target) if isinstance(target, str) else target,
+        "chosen": chosen,
+        "answer": answer,
+        "value": float(chosen == answer),
     }
 
 
