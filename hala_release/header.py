@@ -210,7 +210,7 @@ class DatasetConfig(_Block):
     config_name: Text
     default: StrictBool | None = None
     data_dir: Text | None = None
-    data_files: Text | tuple[Text | DataFile, ...] | None = None
+    data_files: Text | tuple[Text | DataFile, ...] | dict[str, Text | tuple[Text, ...]] | None = None
 
 
 class SplitInfo(_Block):
@@ -340,6 +340,12 @@ class SpaceHeader(_Licensed):
     custom_headers: dict[str, Text] | None = None
     preload_from_hub: Texts = ()
 
+    def data(self) -> dict[str, Any]:
+        """Return the keys that have a value; a Space says what it is before its terms."""
+        found = super().data()
+        terms = {key: found.pop(key) for key in _Licensed.model_fields if key in found}
+        return found | terms
+
     @model_validator(mode="after")
     def _sdk_takes_its_keys(self) -> SpaceHeader:
         if self.app_port is not None and self.sdk != "docker":
@@ -407,9 +413,10 @@ def _keys(block: type[_Block]) -> set[str]:
 
 def _misspelled(key: str, known: list[str], where: str, path: str = "") -> Iterator[Finding]:
     if close := difflib.get_close_matches(key[:64], known, n=1, cutoff=0.8):
+        place = path or key
         yield Finding(
             "warning",
-            f"{where}, {path or key!s}",
+            f"{where}, {place if place.isprintable() else ascii(place)}",
             f"the Hub does not know the key {key!r}",
             f"did you mean `{close[0]}`?",
         )
@@ -420,17 +427,18 @@ def _mistakes(header: type[_Block], given: dict[str, Any], where: str) -> Iterat
         header.model_validate(given)
     except ValidationError as error:
         inner = set().union(*(_keys(block) for block in (*_INNER, DatasetInfo)))
-        told: set[str] = set()
+        told: dict[str, str] = {}
         for problem in error.errors(include_url=False, include_context=False):
-            steps = [str(step) for step in problem["loc"] if isinstance(step, int) or step in inner | _keys(header)]
-            path = ".".join(steps)
             if problem["type"] == "extra_forbidden":
                 path = ".".join(str(step) for step in problem["loc"])
                 yield from _misspelled(str(problem["loc"][-1]), sorted(inner), where, path)
                 continue
-            place, sentence = _sentence(problem, path)
-            if place not in told:
-                told.add(place)
+            steps = [str(step) for step in problem["loc"] if isinstance(step, int) or step in inner | _keys(header)]
+            place, sentence = _sentence(problem, ".".join(steps))
+            told.setdefault(place, sentence)
+        for place, sentence in told.items():
+            # Where several forms are allowed, what is wrong deepest down belongs to the form that was meant.
+            if not any(other.startswith(f"{place}.") for other in told):
                 yield Finding("error", f"{where}, {place}", sentence, f"correct `{place}` in the YAML block")
 
 
@@ -441,6 +449,16 @@ def _sentence(problem: ErrorDetails, path: str) -> tuple[str, str]:
             return path, "missing"
         case "string_type" if isinstance(problem["input"], bool | int | float):
             return path, f"YAML reads {problem['input']!r}, which is not text; put it in quotes"
+        case "tuple_type":
+            if problem["input"] is False:
+                return path, "YAML reads False, which is no list; if `no` is meant, put it in quotes"
+            return path, "has to be a list"
+        case "int_type" | "float_type":
+            return path, "has to be a number"
+        case "bool_type":
+            return path, "has to be true or false"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return path, "has to hold `key: value` lines"
         case "value_error":
             sentence = problem["msg"].removeprefix("Value error, ")
             if path:
@@ -464,8 +482,6 @@ def _unknown_ids(key: str, value: object, name: str, where: str) -> Iterator[Fin
         yield Finding(
             "warning",
             f"{where}, {key}",
-            f"{given!r} is not in the Hub's list as of {known.seen}",
-            f"did you mean `{close[0]}`?"
-            if close
-            else f"use an id of the list, or leave it if the Hub has `{given}` by now",
+            f"{given[:64]!r} is not in the Hub's list as of {known.seen}",
+            f"did you mean `{close[0]}`?" if close else "use an id of the list, or leave it if the Hub has it by now",
         )

@@ -75,7 +75,6 @@ DATASET: dict[str, Any] = {
     ],
 }
 SPACE: dict[str, Any] = {
-    "license": "apache-2.0",
     "title": "Hala",
     "emoji": "👩🏽‍🚀",
     "colorFrom": "indigo",
@@ -93,9 +92,14 @@ SPACE: dict[str, Any] = {
     "startup_duration_timeout": "1h",
     "suggested_hardware": "cpu-basic",
     "preload_from_hub": [f"hala/Hala-350M config.json {SHA}"],
+    "license": "apache-2.0",
 }
-HEADERS = {"model": (ModelHeader, MODEL), "dataset": (DatasetHeader, DATASET), "space": (SpaceHeader, SPACE)}
-READERS = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
+HEADERS: dict[Kind, tuple[type[ModelHeader | DatasetHeader | SpaceHeader], dict[str, Any]]] = {
+    "model": (ModelHeader, MODEL),
+    "dataset": (DatasetHeader, DATASET),
+    "space": (SpaceHeader, SPACE),
+}
+READERS: dict[Kind, Any] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}
 KINDS: list[Kind] = ["model", "dataset", "space"]
 
 
@@ -125,8 +129,8 @@ def test_error_and_number_of_items_of_a_score_are_kept_by_the_library(tmp_path: 
     (result,) = card.eval_results
     assert isinstance(result, EvalResult)
     assert (result.metric_value, result.metric_args) == (52.25, {"stderr": 0.41, "n": 14_455})
-    again = ModelCardData(model_name=card.model_name, eval_results=card.eval_results).to_dict()
-    assert again["model-index"] == MODEL["model-index"]
+    written: Any = ModelCardData(model_name=card.model_name, eval_results=card.eval_results)
+    assert written.to_dict()["model-index"] == MODEL["model-index"]
 
 
 def test_norwegian_stays_a_language() -> None:
@@ -220,6 +224,7 @@ def test_a_good_card_has_no_findings(kind: Kind) -> None:
         [{"config_name": "a", "data_files": "*.csv", "sep": "\t"}],
         [{"config_name": "a", "data_dir": "data"}],
         [{"config_name": "a", "data_files": ["a.csv", "b.csv"]}],
+        [{"config_name": "a", "data_files": {"train": "a.csv", "test": ["b.csv"]}}],
     ],
 )
 def test_forms_that_the_loader_takes_are_no_findings(configs: list[Any]) -> None:
@@ -244,6 +249,37 @@ def test_what_is_doubtful_is_a_warning_with_a_way_out(kind: Kind, changes: dict[
     (finding,) = found(kind, HEADERS[kind][1] | changes)
     assert finding.level == "warning"
     assert words in finding.message + finding.fix
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "place", "sentence"),
+    [
+        (
+            "model",
+            {"language": False},
+            "language",
+            "YAML reads False, which is no list; if `no` is meant, put it in quotes",
+        ),
+        ("space", {"sdk_version": 4.0}, "sdk_version", "YAML reads 4.0, which is not text; put it in quotes"),
+        (
+            "dataset",
+            {"configs": [{"config_name": "a", "data_files": [{"split": "x"}]}]},
+            "configs.0.data_files.0.path",
+            "missing",
+        ),
+        ("model", {"model-index": [{"name": "x", "results": 3}]}, "model-index.0.results", "has to be a list"),
+        ("dataset", {"dataset_info": {"features": [1]}}, "dataset_info.0.features.0", "has to hold `key: value` lines"),
+        (
+            "model",
+            {"model-index": result(metrics=[{"type": "acc", "value": "12"}])},
+            "model-index.0.results.0.metrics.0.value",
+            "has to be a number",
+        ),
+    ],
+)
+def test_a_mistake_is_told_once_and_in_words(kind: Kind, changes: dict[str, Any], place: str, sentence: str) -> None:
+    (finding,) = found(kind, HEADERS[kind][1] | changes)
+    assert (finding.where, finding.message) == (f"README.md, {place}", sentence)
 
 
 def test_an_id_that_is_not_known_is_told_with_the_day_of_the_list() -> None:
