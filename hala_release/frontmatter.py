@@ -22,6 +22,7 @@ _CARD = re.compile(
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEPTH = 500
 """Deeper nesting is refused before the loader, which recurses in C, comes to it."""
+_INDENT = re.compile(r"(?:^|[\r\x85\u2028\u2029])[ \t]*(?:[-?][ \t]+)*", re.MULTILINE)
 _NODES = 1_000_000
 """Aliases can make a block of a few lines larger than any memory."""
 
@@ -115,7 +116,8 @@ def read(block: str, *, where: str) -> dict[str, Any]:
 
 
 def _refuse_depth(block: str) -> None:
-    if sum(block.count(opener) for opener in ("[", "{", "- ", "-\t", "? ", "?\t")) + block.count("\n") <= _DEPTH:
+    indents = max(map(len, _INDENT.findall(block)), default=0)  # a level of a block is a column, or a list in its key's
+    if 2 * indents + block.count("[") + block.count("{") < _DEPTH:
         return
     depth = 0
     for event in yaml.parse(block, Loader=_Loader):
@@ -185,16 +187,26 @@ def newline(text: str) -> str:
     return "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
 
 
-def edited(block: str, changes: Mapping[str, Any], drop: Collection[str] = (), *, where: str) -> str:
+def edited(
+    block: str,
+    changes: Mapping[str, Any],
+    drop: Collection[str] = (),
+    *,
+    where: str,
+    data: Mapping[str, Any] | None = None,
+) -> str:
     """Return the lines of a block with some keys set and others gone; every other line stays as it is.
 
     A comment behind a value stays too; one among the lines of a value goes with the value. Where the block cannot be
     edited as text (one flow mapping, an alias to what is replaced) it is written anew.
 
+    Args:
+        data: what `read` made of the block, if it is known.
+
     Raises:
         PayloadInvalid: the block cannot be read.
     """
-    data = read(block, where=where)
+    data = read(block, where=where) if data is None else data
     drop = [key for key in drop if key in data]
     if not changes and not drop:
         return block

@@ -226,7 +226,7 @@ def _merged_keys(
             changes[key] = new[key]
         elif settled.takes_new:
             drop.append(key)
-    return frontmatter.edited(theirs, changes, drop, where=where), written, conflicts
+    return frontmatter.edited(theirs, changes, drop, where=where, data=live), written, conflicts
 
 
 def _merge_regions(
