@@ -14,6 +14,7 @@ from hala_release.localhub.calls import (
     info,
     pages,
     preupload,
+    pulls,
     refs,
     repos,
     resolve,
@@ -23,6 +24,7 @@ from hala_release.localhub.calls import (
 from hala_release.localhub.calls.commits import Commits
 from hala_release.localhub.calls.lfs import Lfs
 from hala_release.localhub.calls.local import Local
+from hala_release.localhub.calls.preview import Previews
 from hala_release.localhub.calls.xet import Xet
 from hala_release.localhub.faults import Faults
 from hala_release.localhub.refused import Refused
@@ -38,7 +40,7 @@ PAGE = "/{P}{ns}/{name}"
 
 SPACE_CONTROLS = "hardware sleeptime pause restart dev-mode secrets variables volumes events logs/{log}"
 UNBUILT = {
-    "Discussions and pull requests": (REPO + "/discussions", REPO + "/discussions/{rest*}"),
+    "Discussions, and pull requests after they are opened": (REPO + "/discussions", REPO + "/discussions/{rest*}"),
     "Squashing history": (REPO + "/super-squash/{rev}",),
     "Managing and copying large files": (REPO + "/lfs-files", REPO + "/lfs-files/{rest*}"),
     "Duplicating repositories": (REPO + "/duplicate",),
@@ -80,12 +82,17 @@ def build(root: Path) -> Router:
     """The application over a root directory."""
     store, traffic, faults, signer = Store(root), Traffic(), Faults(), Signer(root)
     commits, lfs, xet = Commits(faults, traffic), Lfs(signer, traffic), Xet(signer, traffic)
-    local = Local(traffic, faults)
+    local, previews = Local(traffic, faults), Previews()
     routes = [
         Route("GET", "/_local/health", local.health, keyless=True),
         Route("GET", "/_local/stats", local.stats),
         Route("POST", "/_local/faults", local.arm),
         Route("POST", "/_local/tokens", local.token),
+        Route("POST", "/_local/preview", previews.make),
+        Route("GET HEAD", "/_local/preview/{id}/", previews.show, keyless=True),
+        Route("GET HEAD", "/_local/preview/{id}/{path*}", previews.file, keyless=True),
+        Route("GET", REPO + "/discussions", pulls.listing),
+        Route("GET", REPO + "/discussions/{num}", pulls.details),
         *(Route(ANY, pattern, unbuilt(what)) for what, patterns in UNBUILT.items() for pattern in patterns),
         Route("GET", "/api/whoami-v2", repos.whoami),
         Route("POST", "/api/repos/create", repos.create),
@@ -138,6 +145,7 @@ def build(root: Path) -> Router:
         Route("GET HEAD", PAGE + "/resolve/{rev}/{path*}", resolve.resolve),
         Route("GET HEAD", "/", pages.index),
         Route("GET HEAD", PAGE, pages.repository),
+        Route("GET HEAD", PAGE + "/discussions/{num}", pulls.page_of),
         Route("GET", "/api/{T}/{name}", repos.without_namespace),
         Route("GET", "/api/{T}/{name}/revision/{rev}", repos.without_namespace),
         Route("GET", "/api/{T}/{name}/tree/{rev}", repos.without_namespace),

@@ -52,3 +52,52 @@ def test_strange_values_do_not_break_the_listing(api: HfApi, ask: Ask, dataset: 
     card = ask("GET", f"/api/datasets/{dataset}").json["cardData"]
     assert card["n"] == "nan"
     assert card["d"] == "2026-01-01"
+
+
+RESULT = "{task: {type: translation}, dataset: {type: a/b, name: B}, metrics: [{type: chrf, value: 5}]}"
+
+
+@pytest.mark.parametrize(
+    ("result", "complaint"),
+    [
+        (RESULT, None),
+        ("5", '"model-index[0].results[0]" must be a mapping'),
+        (RESULT.replace("type: translation", "name: x"), '"model-index[0].results[0].task.type" is required'),
+        (RESULT.replace(", name: B", ""), '"model-index[0].results[0].dataset.name" is required'),
+        (RESULT.replace("type: a/b", "type: 5"), '"model-index[0].results[0].dataset.type" is required'),
+        (RESULT.replace("{type: chrf, value: 5}", ""), '"model-index[0].results[0].metrics" is required'),
+        (RESULT.replace("type: chrf, ", ""), '"model-index[0].results[0].metrics[0].type" is required'),
+        (RESULT.replace("value: 5", "value: null"), '"model-index[0].results[0].metrics[0].value" is required'),
+    ],
+)
+def test_a_model_index_has_a_task_a_dataset_and_values(ask: Ask, result: str, complaint: str | None) -> None:
+    content = f"---\nmodel-index: [{{name: M, results: [{result}]}}]\n---\n"
+    answer = ask("POST", "/api/validate-yaml", {"content": content, "repoType": "model"})
+    assert answer.status == (400 if complaint else 200)
+    found = [error["message"] for error in answer.json["errors"]]
+    assert len(found) == bool(complaint)
+    assert not complaint or found[0].startswith(complaint)
+
+
+@pytest.mark.parametrize("index", ["[5]", "[{results: []}]", "[{name: M}]", "{name: M}"])
+def test_a_model_index_is_a_list_of_named_models(ask: Ask, index: str) -> None:
+    body = {"content": f"---\nmodel-index: {index}\n---\n", "repoType": "model"}
+    assert ask("POST", "/api/validate-yaml", body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("block", "warning"),
+    [
+        ("license: other", '"license" is "other"'),
+        ("size_categories: [many]", 'The size_categories "many" is not in the official list: 100B<n<1T'),
+        ("task_ids: [guessing]", 'The task_ids "guessing" is not in the official list'),
+        ("pipeline_tag: guessing", 'The pipeline_tag "guessing" is not in the official list'),
+        ("license: other\nlicense_name: lfm1.0\nsize_categories: n<1K\ntask_categories: [translation]", None),
+    ],
+)
+def test_what_the_hub_does_not_know_is_a_warning(ask: Ask, block: str, warning: str | None) -> None:
+    answer = ask("POST", "/api/validate-yaml", {"content": f"---\n{block}\n---\n", "repoType": "dataset"})
+    assert (answer.status, answer.json["errors"]) == (200, [])
+    shown = [found["message"] for found in answer.json["warnings"]]
+    assert len(shown) == bool(warning)
+    assert not warning or shown[0].startswith(warning)

@@ -32,7 +32,7 @@ HOSTILE += ["a/..", "", ".", "x" * 1025, "x/" + "y" * 256, "\ud800"]
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
 
-def commit(api: HfApi, repo: str, *operations: Operation, parent: str | None = None, pull_request: bool = False) -> str:
+def commit(api: HfApi, repo: str, *operations: Operation, parent: str | None = None) -> str:
     done = api.create_commit(
         repo,
         list(operations),
@@ -40,7 +40,6 @@ def commit(api: HfApi, repo: str, *operations: Operation, parent: str | None = N
         commit_description="why",
         repo_type="dataset",
         parent_commit=parent,
-        create_pr=pull_request,
     )
     return str(done.oid)
 
@@ -188,12 +187,6 @@ def test_operations_that_cannot_be_done_are_refused(
 )
 def test_a_commit_starts_with_its_header(ask: Ask, dataset: str, body: bytes) -> None:
     assert ask("POST", f"/api/datasets/{dataset}/commit/main", body).status == 400
-
-
-def test_pull_requests_say_that_they_are_not_built(api: HfApi, dataset: str) -> None:
-    with pytest.raises(HfHubHTTPError, match="not built yet") as caught:
-        commit(api, dataset, CommitOperationAdd("a.txt", b"1"), pull_request=True)
-    assert caught.value.response.status_code == 501
 
 
 def test_five_thousand_files_are_one_commit(ask: Ask, api: HfApi, dataset: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from starlette.responses import JSONResponse, Response
 
+from hala_release import vocabulary
 from hala_release.errors import PayloadInvalid
 from hala_release.localhub import git
 from hala_release.localhub.store import Repo
@@ -19,6 +20,9 @@ from hala_release.localhub.wire import Call, text
 _BLOCK = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 DEEPEST = 60
 LONGEST = 1 << 20
+LISTS = {"size_categories": "size_categories", "task_categories": "task_categories", "task_ids": "task_ids"}
+LISTS |= {"pipeline_tag": "pipeline_tags"}
+"""Keys of the metadata to the vocabularies that their values are from."""
 EMPTY = "empty or missing yaml metadata in repo card"
 
 
@@ -49,19 +53,28 @@ def read(card: str) -> dict[str, Any]:
     match = _BLOCK.match(card)
     if not match or not match[1].strip():
         return {}
-    block = match[1]
+    value = load(match[1])
+    if not isinstance(value, dict):
+        raise CardInvalid("the metadata must be a mapping of keys to values")
+    return value
+
+
+def body(card: str) -> str:
+    """The text of a card, without its metadata."""
+    return _BLOCK.sub("", card, count=1)
+
+
+def load(block: str) -> Any:  # noqa: ANN401 - any YAML value
+    """A small YAML text, as JSON can carry it."""
     if len(block) > LONGEST:
         raise CardInvalid(f"the metadata is longer than {LONGEST} characters")
     try:
         _bound(block)
-        value = yaml.load(block, Loader)  # noqa: S506 - a safe loader
+        return _plain(yaml.load(block, Loader))  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise CardInvalid(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise CardInvalid(f"a value cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise CardInvalid("the metadata must be a mapping of keys to values")
-    return {str(key): _plain(item) for key, item in value.items()}
 
 
 def _bound(block: str) -> None:
@@ -117,6 +130,57 @@ def errors(metadata: dict[str, Any]) -> Iterator[str]:
     for key, form in (("model-index", list), ("configs", list), ("dataset_info", (dict, list))):
         if key in metadata and not isinstance(metadata[key], form):
             yield f'"{key}" has the wrong type'
+    if isinstance(index := metadata.get("model-index"), list):
+        yield from _index_errors(index)
+
+
+def _index_errors(index: list[Any]) -> Iterator[str]:
+    """What keeps a `model-index` from being read: every result has a task, a dataset, and metrics with values."""
+    for at, model in enumerate(index):
+        where = f"model-index[{at}]"
+        yield from _needs_text(model, where, "name")
+        results = model.get("results") if isinstance(model, dict) else None
+        if not isinstance(results, list):
+            yield f'"{where}.results" is required and must be a list'
+            continue
+        for number, result in enumerate(results):
+            yield from _result_errors(result, f"{where}.results[{number}]")
+
+
+def _result_errors(result: Any, where: str) -> Iterator[str]:  # noqa: ANN401 - any YAML value
+    if not isinstance(result, dict):
+        yield f'"{where}" must be a mapping'
+        return
+    yield from _needs_text(result.get("task"), f"{where}.task", "type")
+    yield from _needs_text(result.get("dataset"), f"{where}.dataset", "type", "name")
+    metrics = result.get("metrics")
+    if not isinstance(metrics, list) or not metrics:
+        yield f'"{where}.metrics" is required and must be a list'
+        return
+    for at, metric in enumerate(metrics):
+        yield from _needs_text(metric, f"{where}.metrics[{at}]", "type")
+        if isinstance(metric, dict) and metric.get("value") is None:
+            yield f'"{where}.metrics[{at}].value" is required'
+
+
+def _needs_text(value: Any, where: str, *keys: str) -> Iterator[str]:  # noqa: ANN401 - any YAML value
+    for key in keys:
+        said = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(said, str) or not said.strip():
+            yield f'"{where}.{key}" is required and must be a string'
+
+
+def warnings(metadata: dict[str, Any]) -> Iterator[str]:
+    """What the Hub takes, but does not understand."""
+    if not metadata:
+        yield EMPTY
+    if "other" in texts(metadata, "license") and not metadata.get("license_name"):
+        yield '"license" is "other": name it in "license_name", and link to its text in "license_link"'
+    for key, name in LISTS.items():
+        known = vocabulary.load(name).values
+        for value in texts(metadata, key):
+            if value not in known:
+                yield f'The {key} "{value}" is not in the official list: {", ".join(sorted(known))}'
 
 
 def _text_or_texts(value: Any) -> bool:  # noqa: ANN401 - any YAML value
@@ -150,11 +214,11 @@ def validate(call: Call) -> Response:
     content = text(values, "content")
     try:
         metadata = read(content)
-        found = list(errors(metadata))
+        found, noted = list(errors(metadata)), list(warnings(metadata))
     except CardInvalid as error:
-        metadata, found = {}, [str(error)]
-    warnings = [] if metadata or found else [{"message": EMPTY}]
-    body = {"errors": [{"message": message} for message in found], "warnings": warnings}
+        found, noted = [str(error)], []
+    shown = [] if found else [{"message": message} for message in noted]
+    answer: dict[str, Any] = {"errors": [{"message": message} for message in found], "warnings": shown}
     if found:
-        body["error"] = "Invalid metadata in README.md"  # type: ignore[assignment]
-    return JSONResponse(body, 400 if found else 200)
+        answer["error"] = "Invalid metadata in README.md"
+    return JSONResponse(answer, 400 if found else 200)

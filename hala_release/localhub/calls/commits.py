@@ -15,7 +15,8 @@ from typing import IO, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from hala_release.localhub import blobs, git, names, pointers
+from hala_release.localhub import blobs, git, names, pointers, revisions
+from hala_release.localhub.calls import pulls
 from hala_release.localhub.faults import Faults
 from hala_release.localhub.pointers import Pointer
 from hala_release.localhub.refused import Refused
@@ -25,6 +26,8 @@ from hala_release.localhub.wire import Call, number, text
 
 BODY_LIMIT = 8 << 30
 LINE_LIMIT = 32 << 20
+SHORTEST = 7
+"""Digits of the shortest parent commit that a caller may name."""
 MOVED = "The branch was updated since you opened this page. Please refresh and try again."
 
 
@@ -83,50 +86,61 @@ class Commits:
     async def commit(self, call: Call) -> Response:
         """POST commit/{rev}: all of the operations, or none."""
         repo = await run_in_threadpool(call.repo, write=True)
-        if call.flag("create_pr"):
-            raise Refused(501, "Pull requests are not built yet in this Hub; commit to a branch")
         with call.store.blobs.partial() as body:
             size = await blobs.spool(call.request.stream(), body, limit=BODY_LIMIT)
             self._traffic.received("commit", f"{repo.kind}:{repo.id}", size)
             self._faults.strike("before-commit")
-            oid = await run_in_threadpool(_apply, call.store, repo, call.params["rev"], body)
+            opens = call.flag("create_pr")
+            oid, ref = await run_in_threadpool(_apply, call.store, repo, call.params["rev"], body, opens=opens)
         self._faults.strike("after-commit")
-        url = f"{call.base}/{repo.url_path}/commit/{oid}"
-        return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+        page = f"{call.base}/{repo.url_path}"
+        answer = {"success": True, "commitOid": oid, "commitUrl": f"{page}/commit/{oid}", "hookOutput": ""}
+        if opens:
+            answer["pullRequestUrl"] = f"{page}/discussions/{ref.removeprefix(pulls.PREFIX)}"
+        return JSONResponse(answer)
 
 
-def _apply(store: Store, repo: Repo, branch: str, body: Path) -> str:
-    """Make the commit and move the branch to it, if the branch is still where the caller believes it is."""
-    ref = _branch(repo, branch)
+def _apply(store: Store, repo: Repo, branch: str, body: Path, *, opens: bool) -> tuple[str, str]:
+    """Make the commit and move the branch to it, if the branch is still where the caller believes it is.
+
+    A commit that opens a pull request stands on its parent, wherever the branch is by now, and gets a ref of its own.
+    Returns the commit and the ref that leads to it.
+    """
+    target = _branch(repo, branch, pulls_too=not opens)
     incoming = git.INCOMING + secrets.token_hex(12)
     with store.writing(repo), store.blobs.partial() as script, body.open("rb") as lines:
-        head = git.refs(repo.git_dir, ref).get(ref, "")
+        head = git.refs(repo.git_dir, target).get(target, "")
         if not head:
             raise Refused(404, f"Invalid rev id: {branch}", code="RevisionNotFound")
         operations = _operations(lines)
         header = _header(next(operations, ("", {})))
-        if header.parent not in (None, head):
+        parent = revisions.commit(repo, header.parent) if opens and header.parent else head
+        if not opens and header.parent and not (len(header.parent) >= SHORTEST and head.startswith(header.parent)):
             raise Refused(412, MOVED)
         with script.open("wb") as stream:
-            _write_head(stream, incoming, head, header)
-            tree = Tree(git.tree(repo.git_dir, head, recursive=True))
+            _write_head(stream, incoming, parent, header)
+            tree = Tree(git.tree(repo.git_dir, parent, recursive=True))
             for key, value in operations:
                 _write(stream, tree, store, key, value)
         with script.open("rb") as stream:
             oid = git.import_commit(repo.git_dir, stream, incoming)
+        ref = pulls.next_ref(repo) if opens else target
+        change = f"create {ref} {oid}" if opens else f"update {ref} {oid} {head}"
         try:
-            git.update(repo.git_dir, f"update {ref} {oid} {head}", f"delete {incoming} {oid}")
+            git.update(repo.git_dir, change, f"delete {incoming} {oid}")
         except git.GitFailed as error:
             raise Refused(412, MOVED) from error
     store.touch(repo)
-    return oid
+    return oid, ref
 
 
-def _branch(repo: Repo, revision: str) -> str:
+def _branch(repo: Repo, revision: str, *, pulls_too: bool) -> str:
+    """The ref that a commit moves or a pull request starts from: a branch, or a pull request that is open."""
     name = names.revision(revision).removeprefix("refs/heads/")
-    if name.startswith("refs/") or f"refs/heads/{name}" not in git.refs(repo.git_dir, f"refs/heads/{name}"):
+    ref = name if pulls_too and name.startswith(pulls.PREFIX) else f"refs/heads/{name}"
+    if ref.startswith("refs/heads/refs/") or ref not in git.refs(repo.git_dir, ref):
         raise Refused(404, f"{revision} is not a branch", code="RevisionNotFound")
-    return f"refs/heads/{name}"
+    return ref
 
 
 def _operations(lines: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,15 +10,16 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, pointers, revisions
-from hala_release.localhub.calls import cards, spaces
-from hala_release.localhub.store import Repo, moment
+from hala_release.localhub.calls import cards, evals, spaces
+from hala_release.localhub.store import Repo, Store, moment
 from hala_release.localhub.wire import Call
 
 
 class Facts:
     """The facts of a repository at a commit; each is looked up only when asked for."""
 
-    def __init__(self, repo: Repo, commit: str, *, blobs: bool = False) -> None:
+    def __init__(self, store: Store, repo: Repo, commit: str, *, blobs: bool = False) -> None:
+        self.store = store
         self.repo = repo
         self.commit = commit
         self.blobs = blobs
@@ -96,19 +97,25 @@ OF_KIND: dict[str, dict[str, Callable[[Facts], Any]]] = {
         "runtime": lambda f: spaces.state(f.repo, f.commit),
     },
 }
+ASKED: dict[str, dict[str, Callable[[Facts], Any]]] = {
+    "model": {"evalResults": lambda f: evals.of(f.store, f.repo, f.commit)},
+    "dataset": {},
+    "space": {},
+}
+"""Facts that are told only to those who ask for them by name."""
 BRIEF = ["author", "sha", "lastModified", "createdAt", "private", "gated", "downloads", "likes", "tags"]
 BRIEF += ["modelId", "library_name", "pipeline_tag", "sdk"]
 
 
 def _facts(facts: Facts, keys: Sequence[str]) -> dict[str, Any]:
-    known = FACTS | OF_KIND[facts.repo.kind]
-    found = {key: known[key](facts) for key in (keys or known) if key in known}
+    known, asked = FACTS | OF_KIND[facts.repo.kind], ASKED[facts.repo.kind]
+    found = {key: tell(facts) for key in (keys or known) if (tell := known.get(key) or asked.get(key))}
     return {"_id": facts.repo.key, "id": facts.repo.id, **{k: v for k, v in found.items() if v is not None}}
 
 
-def summary(repo: Repo, expand: Sequence[str], *, full: bool) -> dict[str, Any]:
+def summary(store: Store, repo: Repo, expand: Sequence[str], *, full: bool) -> dict[str, Any]:
     """A repository as a list shows it."""
-    facts = Facts(repo, git.refs(repo.git_dir, "refs/heads/main")["refs/heads/main"])
+    facts = Facts(store, repo, git.refs(repo.git_dir, "refs/heads/main")["refs/heads/main"])
     return _facts(facts, expand or (() if full else BRIEF))
 
 
@@ -116,4 +123,4 @@ def of(call: Call) -> Response:
     """GET /api/{T}/{id}[/revision/{rev}]; with `expand`, only those keys."""
     repo = call.repo()
     commit = revisions.commit(repo, call.params.get("rev", "main"))
-    return JSONResponse(_facts(Facts(repo, commit, blobs=call.flag("blobs")), call.query("expand")))
+    return JSONResponse(_facts(Facts(call.store, repo, commit, blobs=call.flag("blobs")), call.query("expand")))

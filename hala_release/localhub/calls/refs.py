@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, names, revisions
+from hala_release.localhub.calls import pulls
 from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo, moment
 from hala_release.localhub.wire import Call, text
@@ -25,7 +26,8 @@ def refs(call: Call) -> Response:
         "tags": _listed(repo, "refs/tags/"),
     }
     if call.flag("include_prs"):
-        answer["pullRequests"] = []
+        listed = _listed(repo, pulls.PREFIX)
+        answer["pullRequests"] = [{**pull, "name": pull["ref"]} for pull in listed]
     return JSONResponse(answer)
 
 

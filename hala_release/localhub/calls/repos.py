@@ -196,7 +196,9 @@ def listing(call: Call) -> Response:
     page = seen[start : start + size]
     headers = {"Link": f'<{call.link(cursor=str(start + size))}>; rel="next"'} if 0 < size < len(seen) - start else {}
     full = call.flag("full")
-    return JSONResponse([info.summary(repo, call.query("expand"), full=full) for repo in page], headers=headers)
+    return JSONResponse(
+        [info.summary(call.store, repo, call.query("expand"), full=full) for repo in page], headers=headers
+    )
 
 
 def _natural(call: Call, key: str, default: int) -> int:

@@ -12,6 +12,10 @@ from hala_release.localhub import blobs, git, pointers, revisions
 from hala_release.localhub.refused import Refused
 from hala_release.localhub.wire import Call
 
+TEXT = "md txt json jsonl yaml yml csv py jinja"
+IMAGES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "gif": "gif", "webp": "webp", "svg": "svg+xml"}
+TYPES = {ending: f"image/{form}" for ending, form in IMAGES.items()}
+TYPES |= dict.fromkeys(TEXT.split(), "text/plain; charset=utf-8")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -47,15 +51,16 @@ def resolve(call: Call) -> Response:
 
 
 def _headers(path: str, commit: str, etag: str) -> dict[str, str]:
+    return {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes", **safe_headers(path)}
+
+
+def safe_headers(path: str) -> dict[str, str]:
+    """What a file is and is called; whatever is in it, a browser runs nothing of it."""
     name = path.rpartition("/")[2]
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
-    is_text = name.lower().endswith((".md", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".py", ".jinja"))
     return {
-        "X-Repo-Commit": commit,
-        "ETag": f'"{etag}"',
-        "Accept-Ranges": "bytes",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(name, safe='')}; filename=\"{plain}\";",
-        "Content-Type": "text/plain; charset=utf-8" if is_text else "application/octet-stream",
+        "Content-Type": TYPES.get(name.lower().rpartition(".")[2], "application/octet-stream"),
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
