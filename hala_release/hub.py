@@ -6,6 +6,7 @@ after an error the caller reads the Hub before it does anything again.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from huggingface_hub import (
     HfApi,
     get_session,
     get_token,
+    hf_hub_url,
 )
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -32,6 +34,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status  # type: ignore[attr-defined]  # documented as public
 
+from hala_release.disk import git_blob_id
 from hala_release.errors import BundleChanged, HubDenied, HubError, HubMissing, HubMoved, HubUnavailable
 from hala_release.manifest import Kind
 
@@ -39,6 +42,7 @@ from hala_release.manifest import Kind
 _HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 
 _TOKEN = re.compile(r"\b(?:hf_[\w.-]{8,}|ey[\w-]{10,}\.[\w-]+\.[\w-]+)")
+_BENCHMARK = "benchmark:official"
 _FIX_DENIED = "export HF_TOKEN with write access to it, or run `hf auth login`"
 
 
@@ -145,6 +149,56 @@ class Hub:
                 for entry in entries
                 if isinstance(entry, RepoFile)
             }
+
+    def text(self, kind: Kind, repo: str, path: str, revision: str) -> str:
+        """Return a small text file.
+
+        Raises:
+            HubError: it is not UTF-8.
+        """
+        with self._door(f"{path} of {repo}"):
+            url = hf_hub_url(repo, path, repo_type=kind, revision=revision, endpoint=self.endpoint)
+            answer = get_session().get(url, headers=self._headers(), follow_redirects=True)
+            hf_raise_for_status(answer)
+        try:
+            return answer.content.decode()
+        except UnicodeDecodeError as error:
+            raise HubError(f"{path} of {repo} is not UTF-8 text: {error}", fix="save it as UTF-8 there") from error
+
+    def benchmarks(self) -> frozenset[str]:
+        """Return the datasets that the Hub keeps leaderboards of."""
+        with self._door(f"benchmarks of {self.endpoint}"):
+            return frozenset(found.id for found in self._api.list_datasets(filter=_BENCHMARK))
+
+    def refused_evaluations(self, repo: str, revision: str) -> list[str]:
+        """Return what the Hub says against the entries of leaderboards in a model's repository, as sentences."""
+        with self._door(f"evaluations of {repo}"):
+            url = f"{self.endpoint}/api/models/{repo}/revision/{revision}"
+            answer = get_session().get(url, headers=self._headers(), params={"expand": "evalResults"})
+            hf_raise_for_status(answer)
+            entries = answer.json().get("evalResults") or []
+        return [f"{one.get('filename')}: {one['error']}" for one in entries if isinstance(one, dict) and "error" in one]
+
+    def propose(
+        self, kind: Kind, repo: str, path: str, data: bytes, *, parent: str, title: str, description: str
+    ) -> str | None:
+        """Open a pull request that changes one file, unless there was one with these very bytes; return its page."""
+        with self._door(f"pull requests of {repo}"):
+            refs = self._api.list_repo_refs(repo, repo_type=kind, include_pull_requests=True)
+            for ref in refs.pull_requests or []:
+                there = self._api.get_paths_info(repo, path, repo_type=kind, revision=ref.ref)
+                if any(getattr(one, "blob_id", None) == git_blob_id(data) for one in there):
+                    return None
+            made = self._api.create_commit(
+                repo,
+                [CommitOperationAdd(path, data)],
+                commit_message=title,
+                commit_description=description,
+                repo_type=kind,
+                parent_commit=parent,
+                create_pr=True,
+            )
+        return made.pr_url
 
     def commit_of(self, kind: Kind, repo: str, tag: str) -> str | None:
         """Return the commit that a tag names, or None when there is no such tag."""
@@ -263,6 +317,14 @@ class Hub:
                     f"the card of {repo}: the Hub refuses its metadata: {said}", fix="correct it in release.yaml"
                 )
             hf_raise_for_status(answer)
+
+    def preview(self, kind: Kind, repo: str, files: Mapping[str, bytes]) -> str:
+        """Show a card and what goes with it on a page of an embedded Hub, without publishing it; return its address."""
+        body = {"kind": kind, "repo": repo, "files": {path: base64.b64encode(d).decode() for path, d in files.items()}}
+        with self._door(f"the page of {repo}"):
+            answer = get_session().post(f"{self.endpoint}/_local/preview", json=body, headers=self._headers())
+            hf_raise_for_status(answer)
+            return str(answer.json()["url"])
 
     def received_bytes(self, repos: Collection[tuple[Kind, str]]) -> int | None:
         """Return what an embedded Hub has received for these repositories, in bytes; None elsewhere: nobody tells."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
 
+from hala_release import card
 from hala_release.errors import TagTaken
 from hala_release.hub import Head, Hub
 from hala_release.manifest import Kind, Record
+from hala_release.regions import Conflict
 from hala_release.release import Release
 from hala_release.wanted import Change, Wanted
+
+Settle = Literal["ours", "theirs", "pr"]
 
 
 class RepoPlan(Record):
@@ -32,6 +36,16 @@ class RepoPlan(Record):
     """Whether the card would read otherwise than the tagged one; only a new version can publish it."""
     visibility: Literal["show", "hide"] | None = None
     """How others' view of it changes: hidden before anything is sent, shown once the release is tagged."""
+    card: str | None = None
+    """The card as it will be, with what people wrote into it; None where it is as rendered."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Where people changed on the Hub what the release would change, too."""
+    settled: Settle | None = None
+    """How the conflicts are settled: by the release's word, by theirs, or by theirs with a pull request of ours."""
+    proposal: str | None = None
+    """The card that the pull request proposes."""
+    unregistered: tuple[str, ...] = ()
+    """Entries of leaderboards that stay out, because their dataset is no registered benchmark of this Hub."""
 
     @property
     def is_nothing(self) -> bool:
@@ -72,13 +86,23 @@ class Plan(Record):
         """Whether the release is published in full."""
         return self.collection is None and all(repo.is_nothing for repo in self.repos)
 
+    @property
+    def unsettled(self) -> tuple[RepoPlan, ...]:
+        """Repositories with conflicts about which nobody has said whose word counts."""
+        return tuple(repo for repo in self.repos if repo.conflicts and repo.settled is None)
 
-def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
+
+def make(release: Release, wanted: Sequence[Wanted], hub: Hub, *, settle: Settle | None = None) -> Plan:
     """Compare what a release wants with the Hub.
+
+    Args:
+        settle: whose word counts where people changed on the Hub what the release would change, too.
 
     Raises:
         TagTaken: a tag of this version names other content.
+        PayloadInvalid: a card on the Hub cannot be read.
     """
+    benchmarks = hub.benchmarks() if any(want.leaderboards for want in wanted) else frozenset[str]()
     heads = [hub.head(want.kind, want.repo) for want in wanted]
     items: list[tuple[Kind, str]] = [
         (want.kind, head.repo if head else want.repo) for want, head in zip(wanted, heads, strict=True)
@@ -87,16 +111,28 @@ def make(release: Release, wanted: Sequence[Wanted], hub: Hub) -> Plan:
         release=release.name,
         version=release.version,
         endpoint=hub.endpoint,
-        repos=tuple(_repo_plan(release, want, head, hub) for want, head in zip(wanted, heads, strict=True)),
+        repos=tuple(
+            _repo_plan(release, want, head, hub, benchmarks, settle) for want, head in zip(wanted, heads, strict=True)
+        ),
         collection=_collection_plan(release, items, hub),
     )
 
 
-def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> RepoPlan:
+def _repo_plan(
+    release: Release, want: Wanted, head: Head | None, hub: Hub, benchmarks: Collection[str], settle: Settle | None
+) -> RepoPlan:
     tagged = hub.commit_of(want.kind, want.repo, release.tag) if head else None
-    changes = want.changes(hub.tree(want.kind, want.repo, tagged or head.commit) if head else {})
+    commit = tagged or (head.commit if head else None)
+    tree = hub.tree(want.kind, want.repo, commit) if commit else {}
+    live = hub.text(want.kind, want.repo, card.NAME, commit) if commit and card.NAME in tree else None
+    meeting = want.meeting(
+        live, benchmarks, None if settle is None or tagged else "ours" if settle == "ours" else "theirs"
+    )
+    met = meeting.wanted
+    changes = met.changes(tree)
     if tagged:
-        _tag_is_ours(release, want, changes)
+        _tag_is_ours(release, met, changes)
+    proposes = settle == "pr" and meeting.conflicts and not tagged
     return RepoPlan(
         kind=want.kind,
         repo=want.repo,
@@ -108,6 +144,11 @@ def _repo_plan(release: Release, want: Wanted, head: Head | None, hub: Hub) -> R
         needs_tag=not tagged,
         card_differs=bool(tagged and changes),
         visibility=_visibility(release, head),
+        card=met.card if met.card != want.card else None,
+        conflicts=() if tagged else meeting.conflicts,
+        settled=settle,
+        proposal=want.meeting(live, benchmarks, "ours").wanted.card if proposes else None,
+        unregistered=tuple(path for path in want.leaderboards if path not in met.paths),
     )
 
 

@@ -15,14 +15,15 @@ answer of 500 can follow a commit that happened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hala_release import card
 from hala_release.disk import append_line
-from hala_release.errors import HubError, HubMoved, TagTaken
+from hala_release.errors import CheckFailed, HubError, HubMoved, TagTaken
+from hala_release.finding import Finding
 from hala_release.hub import Hub, Staged
 from hala_release.manifest import Kind, Record, SpaceFacts
 from hala_release.plan import CollectionPlan, Plan, RepoPlan
@@ -73,12 +74,21 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         talk: called with a sentence before each step.
 
     Raises:
+        CheckFailed: people changed on the Hub what the release would change, and nobody said whose word counts.
         BundleChanged: files are not those that were sealed; nothing was sent.
         HubMoved: a repository changed since the plan; nothing of this release is tagged.
         HubError: the Hub refused or broke off. The same command goes on where this one stopped.
     """
+    if plan.unsettled:
+        raise CheckFailed(
+            "people changed on the Hub what this release would change, too",
+            findings=[finding for repo in plan.unsettled for finding in _conflicts(repo)],
+            fix="push with --card ours, theirs or pr; `hala-release card diff` shows both",
+        )
     by_repo = {(want.kind, want.repo): want for want in wanted}
-    works = [_Work(repo, by_repo[repo.kind, repo.repo]) for repo in plan.repos if not repo.is_nothing]
+    works = [
+        _Work(repo, _as_planned(repo, by_repo[repo.kind, repo.repo])) for repo in plan.repos if not repo.is_nothing
+    ]
     talk(f"publishing as {hub.user()}")
     for work in works:
         talk(f"reading {work.want.bundle.root}")
@@ -107,14 +117,30 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
             _show_or_hide(work, hub, talk)
     if plan.collection:
         _collect(plan.collection, hub, talk)
+    for work in works:
+        _propose(work, plan, hub, talk)
     # A Hub that was started again in between counts from zero, so it does not tell either.
     sent = after - before if before is not None and after is not None and after >= before else None
     return Pushed(receipts=tuple(done), sent_bytes=sent)
 
 
+def _as_planned(plan: RepoPlan, want: Wanted) -> Wanted:
+    return want.revised(text=plan.card, without=plan.unregistered) if plan.card or plan.unregistered else want
+
+
+def _conflicts(repo: RepoPlan) -> Iterator[Finding]:
+    for conflict in repo.conflicts:
+        yield Finding(
+            level="error",
+            where=f"{repo.repo}, {card.NAME}",
+            message=f"the {conflict.kind} `{conflict.name}` was changed on the Hub",
+            fix="keep theirs, take ours, or propose ours in a pull request",
+        )
+
+
 def _card_is_accepted(work: _Work, hub: Hub) -> None:
     if any(change.path == card.NAME and change.after is not None for change in work.plan.changes):
-        hub.validate_card(work.plan.kind, work.plan.repo, work.want.card.decode())
+        hub.validate_card(work.plan.kind, work.plan.repo, work.want.card)
 
 
 def _is_as_planned(work: _Work, hub: Hub) -> None:
@@ -182,6 +208,32 @@ def _verify(work: _Work, hub: Hub, talk: Talk) -> None:
             f"the first is {wrong[0].path}; nothing was tagged",
             fix="run the same command again; if it stays so, the Hub or the disk is at fault",
         )
+    if any(path.startswith(card.LEADERBOARDS) for path in work.want.paths):
+        problems = hub.refused_evaluations(work.plan.repo, work.commit)
+        if problems:
+            raise HubError(
+                f"{work.plan.repo}: the Hub does not accept these entries of leaderboards:\n"
+                + "\n".join(f"  {problem}" for problem in problems)
+                + "\nnothing was tagged",
+                fix="correct `eval_results` in release.yaml, or take it out",
+            )
+
+
+def _propose(work: _Work, plan: Plan, hub: Hub, talk: Talk) -> None:
+    if work.plan.proposal is None:
+        return
+    url = hub.propose(
+        work.plan.kind,
+        work.plan.repo,
+        card.NAME,
+        work.plan.proposal.encode(),
+        parent=work.commit,
+        title=f"Card of {plan.release} {plan.version}",
+        description="People changed parts of this card that hala-release writes. This is how it would write them.",
+    )
+    talk(
+        f"{work.plan.repo}: the card is proposed at {url}" if url else f"{work.plan.repo}: the card was proposed before"
+    )
 
 
 def _tag(work: _Work, plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> Receipt:

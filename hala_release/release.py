@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,11 @@ SCHEMA_ID = "release.schema.json"
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _LICENSE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+def under(root: Path, path: Path) -> Path:
+    """Return where a path of release.yaml leads when that file lies in `root`."""
+    return Path(os.path.normpath(root / path))
 
 
 def _hub_name(text: str) -> str:
@@ -106,6 +112,14 @@ class _Artifact(Record):
     """What this is, for the first paragraph of the card. Markdown."""
     summary_ar: str = ""
     """The same in Arabic; set right to left."""
+    uses: str = ""
+    """What it is for, and what it is not for. Markdown."""
+    uses_ar: str = ""
+    """The same in Arabic."""
+    limits: str = ""
+    """Where it fails and what is known to be wrong with it. Markdown."""
+    limits_ar: str = ""
+    """The same in Arabic."""
     license: License | None = None
     """Where it differs from the release's."""
     language: Texts = ()
@@ -115,7 +129,7 @@ class _Artifact(Record):
 
     def bundle_under(self, root: Path) -> Path:
         """Return where the bundle lies when release.yaml lies in `root`."""
-        return Path(os.path.normpath(root / self.bundle))
+        return under(root, self.bundle)
 
 
 class DatasetArtifact(_Artifact):
@@ -126,6 +140,14 @@ class DatasetArtifact(_Artifact):
     """Task ids of the Hub, for example `translation`."""
     sources: tuple[HubId, ...] = ()
     """Datasets on the Hub that this one was made from."""
+
+
+class Peer(Record):
+    """A model that another one is compared with."""
+
+    name: HubId
+    results: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Sealed results of its evaluation, relative to release.yaml."""
 
 
 class ModelArtifact(_Artifact):
@@ -140,8 +162,16 @@ class ModelArtifact(_Artifact):
     """Datasets that it was trained on; names in this release's namespace, or namespace/name."""
     pipeline_tag: str = "text-generation"
     """Task id of the Hub."""
+    example: str = "ما عاصمة المغرب؟"
+    """What the quick start of the card asks."""
     results: tuple[Path, ...] = ()
     """Sealed results of evaluations of this very model, relative to release.yaml; the card prints them."""
+    base_results: tuple[Path, ...] = ()
+    """Sealed results of what it was made from, measured in the same way; the card prints them beside."""
+    peers: tuple[Peer, ...] = ()
+    """Other models to stand beside it, measured in the same way."""
+    eval_results: Mapping[str, str] = {}
+    """Task of the results -> task id of the benchmark on the Hub, for the Hub's own leaderboards."""
 
     @model_validator(mode="after")
     def _relation_needs_a_base(self) -> ModelArtifact:
@@ -149,9 +179,11 @@ class ModelArtifact(_Artifact):
             raise ValueError("`base` and `relation` belong together: give both or neither")
         return self
 
-    def results_under(self, root: Path) -> tuple[Path, ...]:
-        """Return where the results lie when release.yaml lies in `root`."""
-        return tuple(Path(os.path.normpath(root / path)) for path in self.results)
+    @model_validator(mode="after")
+    def _others_need_results_to_stand_beside(self) -> ModelArtifact:
+        if (self.base_results or self.peers) and not self.results:
+            raise ValueError("`base_results` and `peers` stand beside `results`: give these too")
+        return self
 
 
 class SpaceArtifact(_Artifact):
@@ -169,6 +201,14 @@ class Collection(Record):
 
     title: Annotated[str, Field(min_length=1, max_length=59)]
     description: Annotated[str, Field(max_length=150)] = ""
+
+
+class Upstream(Record):
+    """Something on the Hub that the family is made from."""
+
+    license: License
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    """The commit that was used."""
 
 
 class Gates(Record):
@@ -194,6 +234,12 @@ class Release(Record):
     """ISO 639 codes of the family's languages."""
     citation: str = ""
     """BibTeX for the cards."""
+    contact: str = ""
+    """Where readers reach you: a web address, or an e-mail address."""
+    upstream: Mapping[HubId, Upstream] = {}
+    """Terms of the models and datasets that the family is made from, by their id on the Hub."""
+    reported: tuple[Path, ...] = ()
+    """Scores that others published, relative to release.yaml; the cards of models print them with their source."""
     visibility: Literal["public", "private"] = "public"
     """Of every repository, once all of them are tagged."""
     artifacts: Annotated[tuple[Annotated[Artifact, Field(discriminator="kind")], ...], Field(min_length=1)]
@@ -227,7 +273,8 @@ class Release(Record):
 
 
 _MODELS = located.Models(
-    kinds=KINDS, parts={"": Release, "license": NamedLicense, "collection": Collection, "gates": Gates}
+    kinds=KINDS,
+    parts={"": Release, "license": NamedLicense, "collection": Collection, "gates": Gates, "peers": Peer},
 )
 
 

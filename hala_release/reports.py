@@ -1,9 +1,15 @@
-"""What the pipeline measured of a corpus, read from `reports/` of its bundle; the card prints it.
+"""What the pipeline measured of a corpus or a model, read from `reports/` of its bundle; the card prints it.
 
     reports/quality_report.json          what each rule found, dropped, repaired and flagged
     reports/quality.png                  the same as a chart
     reports/dedup.json                   duplicates by kind
     reports/contamination-SIDE.json      rows dropped because they hold test items, by benchmark
+    reports/pack.json                    rows by source, with its license
+    reports/translate.json               how rows were translated
+    reports/train.json                   steps, tokens, losses, time and energy of a training
+    reports/loss.png                     its loss, as a chart
+    reports/merge.json                   how the merged tensors compare with their parents
+    reports/compress.json                what compression cost
 
 A bundle may have all of them or none. Keys that are not named here are for other readers.
 """
@@ -19,6 +25,7 @@ from hala_release.bundle import Bundle
 from hala_release.errors import ContractError
 
 CHART = "reports/quality.png"
+LOSS = "reports/loss.png"
 
 
 class _Report(BaseModel):
@@ -72,6 +79,95 @@ class ContaminationReport(_Report):
     benchmarks: Mapping[str, BenchmarkReport]
 
 
+class SourceReport(_Report):
+    """Rows of one source."""
+
+    source: str
+    license: str
+    revision: str | None
+    rows: int
+
+
+class PackReport(_Report):
+    """What was packed."""
+
+    sources: tuple[SourceReport, ...]
+
+
+class TranslateReport(_Report):
+    """What was translated."""
+
+    rows: int
+
+
+class Losses(_Report):
+    """Cross-entropy of a training, in nats a token."""
+
+    validation_before: float | None = None
+    validation_after: float | None = None
+    validation_rows: int = 0
+
+
+class Tokens(_Report):
+    """Tokens of a training."""
+
+    seen: int
+    """All that went through the model."""
+
+
+class Hardware(_Report):
+    """What a training ran on."""
+
+    device: str
+    processes: int
+
+
+class TrainReport(_Report):
+    """What a training took and gave."""
+
+    steps: int
+    epochs: float
+    flos: float
+    """Floating-point operations, as the trainer estimates them."""
+    seconds: float
+    tokens: Tokens
+    loss: Losses
+    hardware: Hardware
+    energy_kwh: float | None = None
+    energy_by: str = ""
+    """How the energy was found."""
+
+
+class MergeReport(_Report):
+    """How the tensors of a merge compare with a second computation."""
+
+    tensors: int
+    largest_difference: float
+    """Beyond one rounding to the stored dtype, as a share of the largest element of its tensor."""
+
+
+class Logits(_Report):
+    """How far the compressed model answers otherwise."""
+
+    chats: str
+    relative_error: float
+    top1_agreement: float
+
+
+class Sizes(_Report):
+    """Bytes of the weights."""
+
+    before: int
+    after: int
+
+
+class CompressReport(_Report):
+    """What compression cost."""
+
+    bytes: Sizes
+    logits: Logits
+
+
 class Reports(_Report):
     """Everything that a bundle brings."""
 
@@ -80,6 +176,13 @@ class Reports(_Report):
     """Path of the chart in the repository."""
     dedup: DedupReport | None
     contamination: tuple[ContaminationReport, ...]
+    pack: PackReport | None
+    translate: TranslateReport | None
+    train: TrainReport | None
+    loss_chart: str | None
+    """Path of the chart in the repository."""
+    merge: MergeReport | None
+    compress: CompressReport | None
 
 
 Kind = TypeVar("Kind", bound=_Report)
@@ -94,10 +197,20 @@ def read(bundle: Bundle) -> Reports:
     sides = (_read(bundle, f"reports/contamination-{side}.json", ContaminationReport) for side in ("source", "target"))
     return Reports(
         quality=_read(bundle, "reports/quality_report.json", QualityReport),
-        chart=next((entry.path for entry in bundle.manifest.files if entry.path == CHART), None),
+        chart=_path(bundle, CHART),
         dedup=_read(bundle, "reports/dedup.json", DedupReport),
         contamination=tuple(side for side in sides if side),
+        pack=_read(bundle, "reports/pack.json", PackReport),
+        translate=_read(bundle, "reports/translate.json", TranslateReport),
+        train=_read(bundle, "reports/train.json", TrainReport),
+        loss_chart=_path(bundle, LOSS),
+        merge=_read(bundle, "reports/merge.json", MergeReport),
+        compress=_read(bundle, "reports/compress.json", CompressReport),
     )
+
+
+def _path(bundle: Bundle, path: str) -> str | None:
+    return next((entry.path for entry in bundle.manifest.files if entry.path == path), None)
 
 
 def _read(bundle: Bundle, path: str, kind: type[Kind]) -> Kind | None:

@@ -20,6 +20,14 @@ def human_count(number: int) -> str:
     return str(number) if number < 1000 else _scaled(number, ("K", "M", "B", "T"))
 
 
+def human_seconds(seconds: float) -> str:
+    """Return a duration in the unit that fits: `37 seconds`, `1.5 hours`."""
+    for size, noun in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {noun}"
+    return count(round(seconds), "second")
+
+
 def _scaled(number: float, units: tuple[str, ...]) -> str:
     step = 0
     number /= 1000

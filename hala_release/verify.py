@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+from hala_release import card
 from hala_release.finding import Finding
 from hala_release.hub import Hub
 from hala_release.release import Release
@@ -12,10 +13,11 @@ from hala_release.wanted import Change, Wanted
 
 def verify(release: Release, wanted: Sequence[Wanted], hub: Hub) -> list[Finding]:
     """Return how the Hub differs from the release at its tag; nothing where it is exactly what was sealed."""
-    return [finding for want in wanted for finding in _repository(release, want, hub)]
+    benchmarks = hub.benchmarks() if any(want.leaderboards for want in wanted) else frozenset[str]()
+    return [finding for want in wanted for finding in _repository(release, want, hub, benchmarks)]
 
 
-def _repository(release: Release, want: Wanted, hub: Hub) -> Iterator[Finding]:
+def _repository(release: Release, want: Wanted, hub: Hub, benchmarks: Collection[str]) -> Iterator[Finding]:
     head = hub.head(want.kind, want.repo)
     if head is None:
         yield _error(want.repo, f"there is no such {want.kind} on {hub.endpoint}, or this token may not see it")
@@ -28,7 +30,9 @@ def _repository(release: Release, want: Wanted, hub: Hub) -> Iterator[Finding]:
     if tagged is None:
         yield _error(want.repo, f"it has no tag {release.tag}")
         return
-    changes = want.changes(hub.tree(want.kind, want.repo, tagged))
+    tree = hub.tree(want.kind, want.repo, tagged)
+    live = hub.text(want.kind, want.repo, card.NAME, tagged) if card.NAME in tree else None
+    changes = want.meeting(live, benchmarks).wanted.changes(tree)
     sealed = want.sealed(changes)
     for change in sealed:
         yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}", _FIX_TAGGED)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hala_release.bundle import Bundle
-from hala_release.errors import ConfigError, ContractError
+from hala_release.errors import ConfigError
 from hala_release.finding import Finding
-from hala_release.release import Artifact, Gates, Release
-from hala_release.wanted import Wanted
+from hala_release.manifest import Kind
+from hala_release.release import Artifact, Gates, Release, load
+from hala_release.wanted import Wanted, opened
 
 
 class Subject(NamedTuple):
@@ -25,6 +26,8 @@ class Subject(NamedTuple):
     bundle: Bundle
     root: Path
     """The directory that the release's paths start from."""
+    wanted: Wanted
+    """With its card."""
 
     @property
     def paths(self) -> set[str]:
@@ -42,27 +45,47 @@ def run(release: Release, root: Path, *, rehash: bool = False) -> list[Finding]:
         root: the directory that the release's paths start from.
         rehash: read every payload file again, also those that did not change since they were last read.
     """
-    found: list[Finding] = []
-    for artifact in release.in_order:
-        try:
-            want = Wanted.open(artifact, release, root, rehash=rehash)
-        except (ContractError, ConfigError) as error:
-            found.append(Finding(level="error", where=artifact.repo, message=str(error), fix=error.fix))
-        else:
-            found += findings(release, [want], root)
+    there = opened(release, root, rehash=rehash)
+    found = [*there.findings, *findings(release, there.wanted, root)]
     return sorted(found, key=lambda finding: finding.level)
+
+
+def lint(path: Path, kind: Kind) -> list[Finding]:
+    """Return what is wrong with the cards of a release, or with one README.md.
+
+    Args:
+        kind: of the repository, for a single card.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    from hala_release.card.lint import Page
+    from hala_release.card.lint import lint as lint_page
+    from hala_release.checks import card
+
+    if path.suffix == ".md":
+        try:
+            text = path.read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}", fix="name a card in UTF-8") from error
+        return lint_page(Page(text, kind, str(path.parent)))
+    release = load(path)
+    there = opened(release, path.parent)
+    subjects = [Subject(release, want.artifact, want.bundle, path.parent, want) for want in there.wanted]
+    found = [finding for subject in subjects for check in card.CHECKS for finding in check(subject)]
+    return [*there.findings, *found]
 
 
 def findings(release: Release, wanted: Sequence[Wanted], root: Path) -> list[Finding]:
     """Return the findings on artifacts whose bundles are sound, errors first."""
-    from hala_release.checks import dataset, model, terms
+    from hala_release.checks import card, dataset, model, terms
 
     by_kind: dict[str, tuple[Check, ...]] = {"dataset": dataset.CHECKS, "model": model.CHECKS, "space": ()}
-    subjects = [Subject(release, want.artifact, want.bundle, root) for want in wanted]
+    subjects = [Subject(release, want.artifact, want.bundle, root, want) for want in wanted]
     found = [
         finding
         for subject in subjects
-        for check in (*terms.CHECKS, *by_kind[subject.artifact.kind])
+        for check in (*terms.CHECKS, *by_kind[subject.artifact.kind], *card.CHECKS)
         for finding in check(subject)
     ]
     return sorted(found, key=lambda finding: finding.level)

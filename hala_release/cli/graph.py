@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(bundle: Path, among: tuple[Path, ...], mermaid: bool, as_json: bool, quiet: bool) -> None:
     """Draw what a bundle was made from."""
     from hala_release.bundle import Bundle
-    from hala_release.lineage import graph
+    from hala_release.lineage import draw, graph
 
     root = Bundle.open(bundle)
     nodes = graph(root, among or (bundle.absolute().parent.parent, Path("out")))
@@ -35,42 +35,31 @@ def command(bundle: Path, among: tuple[Path, ...], mermaid: bool, as_json: bool,
         {
             "manifest_sha256": node.manifest_sha256,
             "bundle": node.bundle and str(node.bundle.root),
-            "stage": node.bundle and node.bundle.manifest.provenance.stage,
+            "stage": node.about and node.about.stage,
             "origin": node.origin,
             "inputs": [{"role": role, "manifest_sha256": digest} for role, digest in node.inputs],
         }
         for node in nodes.values()
     ]
-    lines = _mermaid(nodes) if mermaid else _tree(nodes, root.manifest_sha256, "", "", set())
+    lines = _mermaid(nodes) if mermaid else draw(nodes, root.manifest_sha256, _words)
     Output(as_json=as_json, quiet=quiet).show(document, lines)
 
 
-def _tree(nodes: Mapping[str, Node], digest: str, first: str, rest: str, seen: set[str]) -> Iterator[str]:
-    node = nodes[digest]
-    again = digest in seen and bool(node.inputs)
-    yield first + _words(node) + (", as above" if again else "")
-    seen.add(digest)
-    for number, (role, below) in enumerate(() if again else node.inputs, 1):
-        last = number == len(node.inputs)
-        branch, space = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _tree(nodes, below, f"{rest}{branch}{shown(role)}: ", rest + space, seen)
-
-
 def _words(node: Node) -> str:
-    if node.bundle is None:
+    if node.about is None:
         return f"{node.manifest_sha256[:12]}, which is not here"
-    manifest = node.bundle.manifest
     origin = f" of {shown(node.origin)}" if node.origin else ""
-    return f"{shown(manifest.provenance.stage)}{origin}, {facts_words(manifest.facts)}, {node.bundle.root}"
+    said = f"{facts_words(node.bundle.manifest.facts)}, {node.bundle.root}" if node.bundle else "which is not here"
+    return f"{shown(node.about.stage)}{origin}, {said}"
 
 
 def _mermaid(nodes: Mapping[str, Node]) -> Iterator[str]:
     yield "graph TD"
     for node in nodes.values():
         words = node.manifest_sha256[:12]
-        if node.bundle:
-            facts = facts_words(node.bundle.manifest.facts)
-            words = f"{node.bundle.manifest.provenance.stage}<br>{node.origin or facts}"
+        if node.about:
+            facts = facts_words(node.bundle.manifest.facts) if node.bundle else node.about.name
+            words = f"{node.about.stage}<br>{node.origin or facts}"
         label = "".join(c for c in words if c.isalnum() or c in " .,-_/@<>")
         yield f'  {node.manifest_sha256[:12]}["{label}"]'
     for node in nodes.values():

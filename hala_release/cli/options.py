@@ -38,6 +38,17 @@ def hub_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def card_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command `--card`."""
+    return click.option(
+        "--card",
+        "settle",
+        type=click.Choice(["ours", "theirs", "pr"]),
+        help="Where people changed on the Hub what this release would change, too: take the release's word, keep "
+        "theirs, or keep theirs and propose the release's in a pull request.",
+    )(command)
+
+
 def connect(hub: str | None, *, quiet: bool) -> Hub:
     """Return the Hub that the user means; unless `quiet`, its client draws progress on a terminal."""
     token = None

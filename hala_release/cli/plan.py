@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hala_release.cli.options import connect, hub_option, release_argument
+from hala_release.cli.options import card_option, connect, hub_option, release_argument
 from hala_release.cli.output import Output, output_options
 from hala_release.units import count, human_bytes
 
 if TYPE_CHECKING:
-    from hala_release.plan import Plan, RepoPlan
+    from hala_release.plan import Plan, RepoPlan, Settle
 
 
 @click.command()
 @release_argument
 @hub_option
+@card_option
 @output_options
-def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
+def command(release: Path, hub: str | None, settle: Settle | None, as_json: bool, quiet: bool) -> None:
     """Show what a push would change.
 
     The Hub is read, and nothing is touched.
@@ -30,7 +31,7 @@ def command(release: Path, hub: str | None, as_json: bool, quiet: bool) -> None:
     from hala_release.wanted import wanted
 
     loaded = load(release)
-    plan = make(loaded, wanted(loaded, release.parent), connect(hub, quiet=quiet))
+    plan = make(loaded, wanted(loaded, release.parent), connect(hub, quiet=quiet), settle=settle)
     Output(as_json=as_json, quiet=quiet).show(plan.model_dump(mode="json", by_alias=True), plan_lines(plan))
 
 
@@ -58,6 +59,14 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"{count(commits, 'commit')}, {human_bytes(total)} of new and changed files"
 
 
+_SETTLED = {
+    None: "push needs --card ours, theirs or pr",
+    "ours": "the release's word is taken",
+    "theirs": "it stays",
+    "pr": "it stays, and the release's word is proposed",
+}
+
+
 def _repo_lines(repo: RepoPlan) -> Iterator[str]:
     yield f"{repo.kind} {repo.repo}" + (", new" if repo.create else ", nothing to do" if repo.is_nothing else "")
     for change in repo.changes:
@@ -68,6 +77,10 @@ def _repo_lines(repo: RepoPlan) -> Iterator[str]:
                 yield f"  - {change.path}  {human_bytes(before or 0)}"
             case before, after:
                 yield f"  ~ {change.path}  {human_bytes(before or 0)} -> {human_bytes(after or 0)}"
+    for conflict in repo.conflicts:
+        yield f"  ! the {conflict.kind} `{conflict.name}` of the card was changed on the Hub: {_SETTLED[repo.settled]}"
+    for path in repo.unregistered:
+        yield f"  without {path}: its dataset is no registered benchmark of this Hub"
     if repo.needs_tag:
         yield f"  tag {repo.tag}"
     if repo.visibility == "show":

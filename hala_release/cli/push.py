@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hala_release.cli.options import LOCAL, STATE, connect, hub_option, release_argument
+from hala_release.cli.options import LOCAL, STATE, card_option, connect, hub_option, release_argument
 from hala_release.cli.output import Output, finding_lines, output_options
 from hala_release.cli.plan import plan_lines
 from hala_release.units import count, human_bytes
 
 if TYPE_CHECKING:
-    from hala_release.plan import Plan
+    from hala_release.plan import Plan, Settle
     from hala_release.push import Pushed
 
 
 @click.command()
 @release_argument
 @hub_option
+@card_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @output_options
-def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: bool) -> None:
+def command(release: Path, hub: str | None, settle: Settle | None, yes: bool, as_json: bool, quiet: bool) -> None:
     """Publish the release.
 
     One commit per repository, read back, tagged last. Run it again after any interruption; what is done is not done
@@ -44,7 +45,7 @@ def command(release: Path, hub: str | None, yes: bool, as_json: bool, quiet: boo
     for line in finding_lines(findings):
         output.talk(line)
     target = connect(hub, quiet=quiet)
-    made = plan.make(loaded, wants, target)
+    made = plan.make(loaded, wants, target, settle=settle)
     if made.is_nothing:
         output.show({"receipts": [], "sent_bytes": 0}, plan_lines(made))
         return

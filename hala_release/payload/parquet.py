@@ -85,6 +85,21 @@ def dataset_facts(files: Path, paths: Sequence[str]) -> DatasetFacts:
     return DatasetFacts(configs=tuple(_config_facts(files, name, splits) for name, splits in sorted(configs.items())))
 
 
+def first_rows(file: Path, count: int) -> list[dict[str, Any]]:
+    """Return the first rows of a file, at most `count`.
+
+    Raises:
+        PayloadInvalid: it is not Parquet.
+    """
+    try:
+        with pq.ParquetFile(file) as data:
+            batch = next(data.iter_batches(batch_size=count), None)
+    except pa.ArrowInvalid as error:
+        raise PayloadInvalid(f"{file.name} is not Parquet: {error}", fix="write it again") from error
+    rows: list[dict[str, Any]] = batch.to_pylist() if batch else []
+    return rows
+
+
 def features_of(schema: pa.Schema) -> tuple[dict[str, Any], ...]:
     """Return the columns of a schema in the YAML form of a dataset card, as `datasets` itself writes it."""
     from datasets import Features  # takes a second to import

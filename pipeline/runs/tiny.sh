@@ -68,12 +68,12 @@ corpus=$(run pack chat --from "$(run decontaminate target-demo --from "$(run ded
 keep corpus "$corpus"
 
 say "6. Two sizes: each trained on corpus and pairs, merged half-way with its base, and evaluated beside it"
-run evaluate tiny --from "$out/base-demo" >&2 # before any training, to see what that changed
 keep translator-results "$(run evaluate tiny --from "$translator")"
 for size in demo large; do
   tuned=$(run train tiny-chat --from base="$out/base-$size" --from data="$corpus" --from data="$pairs")
   merged=$(run merge slerp --from tuned="$tuned" --from base="$out/base-$size")
   keep "chat-$size" "$merged"
+  keep "base-$size-results" "$(run evaluate tiny --from "$out/base-$size")" # before any training, to see what that changed
   keep "chat-$size-results" "$(run evaluate tiny --from "$merged")"
 done
 keep chat-large-fp8 "$(run compress fp8 --from "$merged")"

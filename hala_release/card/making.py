@@ -1,0 +1,186 @@
+"""How something was made, on whose terms, and from what: the part of a card that provenance writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from hala_release import lineage
+from hala_release.bundle import Bundle
+from hala_release.family import Family
+from hala_release.lineage import Node
+from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifact, NamedLicense
+
+ALONG = {"train": "base", "merge": "tuned", "compress": "model"}
+"""Stages that make a model -> the input whose weights they go on with."""
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "train": (
+        *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm"),
+        *("max_length", "packing", "learn", "dtype", "seed"),
+    ),
+    "merge": ("method", "t"),
+    "compress": ("scheme", "targets", "ignore", "rounding"),
+}
+"""What of a stage's configuration a reader needs to do it again."""
+
+
+class Step(NamedTuple):
+    """One stage on the way."""
+
+    stage: str
+    settings: tuple[tuple[str, str], ...]
+    made_from: tuple[tuple[str, str], ...]
+    """(what it was to the stage, what it is called)"""
+    tools: tuple[tuple[str, str], ...]
+    """(library, version)"""
+
+
+class Translator(NamedTuple):
+    """A model that translated rows."""
+
+    name: str
+    prompt: tuple[tuple[str, str], ...]
+    """(role, text) of the messages; `{text}` stands for the row's."""
+
+
+class Terms(NamedTuple):
+    """A work and its license."""
+
+    what: str
+    """What it is to this one."""
+    name: str
+    kind: str
+    revision: str
+    license: str
+    """As Markdown; empty where nobody said it."""
+
+
+def names(family: Family) -> dict[str, str]:
+    """Return what the bundles of a release are called on the Hub, by digest."""
+    return {one.bundle.manifest_sha256: family.release.repo_id(one.artifact.repo) for one in family.members}
+
+
+def steps(bundle: Bundle, called: Mapping[str, str]) -> tuple[Step, ...]:
+    """Return the stages that made a model's weights, the first one first; none for what another tool made."""
+    nodes = lineage.graph(bundle)
+    found: list[Step] = []
+    node: Node | None = nodes[bundle.manifest_sha256]
+    while node and node.about and node.about.stage in ALONG:
+        about = node.about
+        found.append(
+            Step(
+                stage=about.stage,
+                settings=tuple(_settings(about.config, SETTINGS[about.stage])),
+                made_from=tuple((role, _called(nodes[digest], called)) for role, digest in node.inputs),
+                tools=tuple(sorted(about.tools.items())),
+            )
+        )
+        below = next((digest for role, digest in node.inputs if role == ALONG[about.stage]), None)
+        node = nodes[below] if below else None
+    return tuple(reversed(found))
+
+
+def translators(bundle: Bundle, called: Mapping[str, str]) -> tuple[Translator, ...]:
+    """Return the models that translated rows of a dataset, with what they were asked."""
+    nodes = lineage.graph(bundle)
+    found = []
+    for node in nodes.values():
+        if node.about and node.about.stage == "translate":
+            models = [_called(nodes[digest], called) for role, digest in node.inputs if role == "model"]
+            server = node.about.config.get("server")
+            named = server.get("model") if isinstance(server, dict) else None
+            found.append(Translator(models[0] if models else str(named or ""), _prompt(node.about.config)))
+    return tuple(dict.fromkeys(found))
+
+
+def tree(bundle: Bundle, called: Mapping[str, str]) -> tuple[str, ...]:
+    """Return all that something was made from as the lines of a tree; empty for what has no inputs."""
+    nodes = lineage.graph(bundle)
+    if len(nodes) < 2:
+        return ()
+
+    def words(node: Node) -> str:
+        stage = node.about.stage if node.about else "not known"
+        return f"{_called(node, called)} ({stage}, {node.manifest_sha256[:12]})"
+
+    return tuple(lineage.draw(nodes, bundle.manifest_sha256, words))
+
+
+def chain(artifact: Artifact, family: Family) -> tuple[Terms, ...]:
+    """Return what an artifact is made from with the terms of each, itself first."""
+    release = family.release
+    terms = license_words(artifact.license or release.license)
+    own = Terms("this repository", release.repo_id(artifact.repo), artifact.kind, release.tag, terms)
+    found = {own.name: own}
+    match artifact:
+        case ModelArtifact():
+            role = "base" if artifact.base and len(artifact.base) == 1 else "parent"
+            made_from = [(name, role, "model") for name in artifact.base or ()]
+            made_from += [(release.repo_id(name), "training data", "dataset") for name in artifact.datasets]
+        case DatasetArtifact():
+            made_from = [(name, "source", "dataset") for name in artifact.sources]
+        case _:
+            made_from = []
+    for name, what, kind in made_from:
+        found.setdefault(name, _terms(name, what, kind, family))
+    named = {name for name, _, _ in made_from}
+    bundle = family.bundle_of(artifact.kind, artifact.repo)
+    for node in lineage.graph(bundle).values() if bundle else ():
+        repo = str((node.about.config.get("repo") if node.about else None) or "")
+        if repo and repo not in named:
+            found.setdefault(repo, _terms(repo, "further back", node.about.kind if node.about else "model", family))
+    return tuple(found.values())
+
+
+def license_words(terms: License) -> str:
+    """Return a license as a reader sees it, with its link where it has one."""
+    match terms:
+        case NamedLicense(name=name, link=link):
+            return f"[{name}]({link})"
+        case ids:
+            return ", ".join(ids)
+
+
+def _terms(name: str, what: str, kind: str, family: Family) -> Terms:
+    release = family.release
+    for one in family.members:
+        if release.repo_id(one.artifact.repo) == name and one.artifact.kind == kind:
+            return Terms(what, name, kind, release.tag, license_words(one.artifact.license or release.license))
+    if known := release.upstream.get(name):
+        return Terms(what, name, kind, known.revision or "", license_words(known.license))
+    return Terms(what, name, kind, "", "")
+
+
+def _called(node: Node, called: Mapping[str, str]) -> str:
+    if name := called.get(node.manifest_sha256):
+        return name
+    if node.origin:
+        return node.origin
+    if node.about is None:
+        return node.manifest_sha256[:12]
+    config = node.about.config
+    local = config.get("local")
+    source = local.get("name") if isinstance(local, dict) else config.get("source")
+    return str(source) if node.about.stage == "ingest" and source else node.about.name
+
+
+def _settings(config: Mapping[str, JsonValue], keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        match config.get(key):
+            case None:
+                pass
+            case bool() as value:
+                yield key, "yes" if value else "no"
+            case list() as values:
+                yield key, ", ".join(str(value) for value in values)
+            case value:
+                yield key, str(value)
+
+
+def _prompt(config: Mapping[str, JsonValue]) -> tuple[tuple[str, str], ...]:
+    messages = config.get("messages")
+    if not isinstance(messages, list):
+        return ()
+    return tuple((str(one.get("role", "")), str(one.get("content", ""))) for one in messages if isinstance(one, dict))
