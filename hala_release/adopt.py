@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from hala_release.bundle import Bundle, seal, walk
+from hala_release.bundle import Bundle, ancestors, seal, walk
 from hala_release.disk import copy_durably, sha256_of, sync_directory
 from hala_release.errors import ConfigError, ContractError, PayloadInvalid
-from hala_release.manifest import Facts, Kind, Provenance
-from hala_release.payload import jsonl, parquet, shards
+from hala_release.manifest import Facts, Input, Kind, Provenance
+from hala_release.payload import evaluation, jsonl, lighteval, lm_eval, parquet, shards
 from hala_release.payload.checkpoint import model_facts
 from hala_release.payload.space import space_facts
 from hala_release.talk import Talk, silence
@@ -71,6 +72,106 @@ def adopt(source: Path, *, kind: Kind, out: Path, sort_by: str | None = None, ta
             digests=digests,
         )
     return Adopted(Bundle.open(out), tuple(sorted(left_out)))
+
+
+def adopt_results(
+    source: Path, *, of: Path, out: Path, said: evaluation.Said = evaluation.NOTHING, talk: Talk = silence
+) -> Adopted:
+    """Seal what lm-eval or LightEval measured on a model.
+
+    The bundle holds the scores, the harness's document without paths and machines, and, where there are samples, a line
+    for each item without its text.
+
+    Args:
+        source: one results file, or a directory that holds some.
+        of: the bundle of the model that was measured.
+        said: what the harness does not write.
+
+    Raises:
+        ConfigError: there is no results file, or they do not say something that nobody said.
+        PayloadInvalid: lists everything that is wrong with them.
+    """
+    model = Bundle.open(of)
+    model.verify()
+    files, details = _results_files(source)
+    runs, problems = [], []
+    for file in files:
+        talk(f"reading {file.name}")
+        try:
+            runs.append(_run(file, details))
+        except PayloadInvalid as error:
+            problems.append(str(error))
+    if problems:
+        raise PayloadInvalid(
+            "these results cannot be read:\n" + "\n".join(f"  {problem}" for problem in problems),
+            fix="give what lm-eval 0.4.13 or LightEval 0.13.0 wrote",
+        )
+    found = evaluation.measured(runs, model.manifest, said)
+    with _workspace(out) as root:
+        (root / "files").mkdir()
+        for number, run in enumerate(runs, 1):
+            name = "results.json" if len(runs) == 1 else f"results-{number}.json"
+            text = json.dumps(run.document, ensure_ascii=False, indent=2, sort_keys=True)
+            (root / "files" / name).write_text(text + "\n", encoding="utf-8")
+        for name, items in found.samples.items():
+            lines = [
+                {"item": one.item, "prompt_sha256": one.prompt_sha256, "value": one.metrics[found.metrics[name]]}
+                for one in items
+            ]
+            path = root / "files" / "samples" / f"{name}.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        told: dict[str, JsonValue] = {key: value for key, value in said._asdict().items() if value}
+        seal(
+            root,
+            name=out.name,
+            facts=found.facts,
+            provenance=Provenance(
+                stage="adopt",
+                config={
+                    "kind": "results",
+                    "files": [{"name": run.file, "sha256": run.sha256} for run in runs],
+                    **({"said": told} if told else {}),
+                },
+                inputs=(Input(name="model", manifest_sha256=model.manifest_sha256),),
+                tools=_tools("results"),
+                ancestors=ancestors([model]),
+            ),
+            digests={},
+        )
+    return Adopted(Bundle.open(out), ())
+
+
+def _results_files(source: Path) -> tuple[list[Path], list[Path]]:
+    """Return the results files of a directory, and the details that may belong to them."""
+    if source.is_file():
+        files = [source]
+        above = next((folder for folder in source.absolute().parents if folder.name == "results"), None)
+        details = above.with_name("details") if above else source.parent
+    elif source.is_dir():
+        files, details = sorted(source.rglob("results_*.json")), source
+    else:
+        raise ConfigError(f"{source} does not exist", fix="name a directory, or one results file")
+    if not files:
+        raise ConfigError(f"{source} has no results_*.json", fix="name what lm-eval or LightEval wrote with results")
+    if strange := [file for file in files if file.is_symlink() or not re.fullmatch(r"[\w.:+-]{1,200}", file.name)]:
+        raise PayloadInvalid(f"{strange[0].name!a} is a link, or has a name that no harness gives", fix="rename it")
+    return files, [file for file in sorted(details.rglob("details_*.parquet")) if not file.is_symlink()]
+
+
+def _run(file: Path, details: Sequence[Path]) -> evaluation.Run:
+    document = evaluation.load(file)
+    try:
+        if lm_eval.looks_like(document):
+            return lm_eval.read(file, document)
+        if lighteval.looks_like(document):
+            return lighteval.read(file, document, details)
+    except RecursionError as error:
+        raise PayloadInvalid(f"{file.name} is nested too deep", fix="give what the harness wrote") from error
+    raise PayloadInvalid(
+        f"{file.name} has neither the layout of lm-eval 0.4.13 nor that of LightEval 0.13.0",
+        fix="give what one of them wrote",
+    )
 
 
 def _hidden(source: Path) -> set[str]:
@@ -189,6 +290,6 @@ def _facts(kind: Kind, files: Path, paths: list[str]) -> Facts:
             return space_facts(files, paths)
 
 
-def _tools(kind: Kind) -> dict[str, str]:
+def _tools(kind: Kind | Literal["results"]) -> dict[str, str]:
     names = ["hala-release", "pyarrow", "datasets"] if kind == "dataset" else ["hala-release"]
     return {name: version(name) for name in names}
