@@ -18,7 +18,7 @@ DEEPEST = 100
 KEPT = (
     "a abbr b bdi bdo blockquote br caption center cite code dd del details div dl dt em figcaption figure h1 h2 h3 h4 "
     "h5 h6 hr i img ins kbd li mark ol p picture pre q rp rt ruby s samp small source span strong sub summary sup "
-    "table tbody td tfoot th thead tr u var wbr"
+    "table tbody td tfoot th thead tr u ul var wbr"
 )
 SILENCED = "iframe math noscript object script select style svg template textarea title"
 """Elements that go with all that is in them; of any other unknown element, only the text stays."""

@@ -36,6 +36,7 @@ small, .faint { color: var(--faint); }
 .badges li { border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .7rem; font-size: .85rem;
   background: var(--soft); max-width: 100%; }
 article { border-top: 1px solid var(--line); padding-top: .5rem; }
+article > :first-child { margin-top: .8rem; }
 article h1, article h2 { border-bottom: 1px solid var(--line); padding-bottom: .25em; }
 img { max-width: 100%; height: auto; }
 img.hidden { display: none; }
@@ -85,7 +86,8 @@ class View(NamedTuple):
     files: list[File]
     address: str
     """Where the files are: the address of a file is this one, a slash, and its path."""
-    revision: str
+    caption: str
+    """What stands above the title: of what kind, and at which revision."""
     tags: list[str]
     here: Mapping[tuple[str, str], str]
     """Kind and id of the repositories that the card names and that can be opened here, to their pages."""
@@ -115,7 +117,7 @@ def show(view: View) -> Response:
     """The page of a repository: title, badges, results, the card, files and tags."""
     named = next((v for k in ("title", "pretty_name") if isinstance(v := view.metadata.get(k), str)), "")
     head = (
-        f"<header><small>{view.kind} at {escape(view.revision)}</small><h1 dir=auto>{escape(view.repo)}</h1>"
+        f"<header><small>{escape(view.caption)}</small><h1 dir=auto>{escape(view.repo)}</h1>"
         + (f"<p class=faint dir=auto>{escape(named)}</p>" if named else "")
         + f"</header><ul class=badges>{''.join(_badges(view))}</ul>"
     )

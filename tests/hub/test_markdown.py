@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from markdown_it import MarkdownIt
 
 from hala_release.localhub.markdown import Targets, render
 
@@ -30,11 +31,26 @@ def shown(text: str) -> str:
         ("<details open><summary>More</summary>x</details>", '<details open=""><summary>More</summary>x</details>'),
         ("before <!-- hala:begin results --> after", "<p>before  after</p>"),
         ("https://example.org", "<p>https://example.org</p>"),
-        ('<td colspan="2">', ""),
+        ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>"),
+        ("3. a", '<ol start="3">\n<li>a</li>\n</ol>'),
+        ("> a\n\n---", "<blockquote>\n<p>a</p>\n</blockquote>\n<hr>"),
+        (
+            "a  \nb *c* [d](e 'f')",
+            f'<p>a<br>\nb <em>c</em> <a href="{FILES}/e" title="f" rel="noopener noreferrer nofollow">d</a></p>',
+        ),
     ],
 )
 def test_what_people_write_is_shown(text: str, html: str) -> None:
     assert shown(text).strip() == html
+
+
+def test_everything_that_markdown_makes_is_kept() -> None:
+    text = (
+        "# a\n###### b\n\n| a |\n|---|\n| ~~b~~ |\n\n1. *c*\n- **d**\n\n> e\n\n---\n\n    f\n\n`g`  \n![h](i) [j](k)\n"
+    )
+    made = set(re.findall(r"<(\w+)", str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))))
+    assert len(made) >= 18
+    assert set(re.findall(r"<(\w+)", shown(text))) == made
 
 
 def test_a_table_keeps_its_alignment_without_a_style() -> None:

@@ -43,7 +43,7 @@ def repository(call: Call) -> Response:
         card=body,
         files=[File(e.path, large[e.oid].size if e.oid in large else e.size) for e in entries],
         address=f"/{repo.url_path}/resolve/{commit}",
-        revision=revision,
+        caption=f"{repo.kind} at {revision}",
         tags=[ref.removeprefix("refs/tags/") for ref in git.refs(repo.git_dir, "refs/tags/")],
         here=named_here(call, metadata),
     )

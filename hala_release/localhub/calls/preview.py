@@ -70,7 +70,7 @@ class Previews:
             card=body,
             files=[File(path, len(content)) for path, content in sorted(preview.files.items())],
             address=f"/_local/preview/{call.params['id']}",
-            revision="a preview",
+            caption=f"{preview.kind}, not pushed yet",
             tags=[],
             here=named_here(call, metadata),
         )
