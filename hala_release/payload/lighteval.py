@@ -1,13 +1,14 @@
 """What LightEval wrote: `results/…/results_DATE.json`, and `details/…/details_TASK_DATE.parquet`.
 
 LightEval does not write its version, what computed, whether a chat template was applied, or, without details, how many
-items a task has.
+items a task has. The digest of a prompt is that of the question, before a chat template.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,14 @@ def _items(path: Path, key: str, problems: list[str]) -> tuple[Item, ...]:
             f"{where}: every prompt begins with two start tokens; "
             "evaluate with add_special_tokens=False where the chat template writes one"
         )
-    return tuple(items)
+    return _told_apart(items)
+
+
+def _told_apart(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return items in an order that no model decides; each split is numbered from 0, so some share their number."""
+    times = Counter(one.item for one in items)
+    named = [one._replace(item=f"{one.item}-{one.prompt_sha256[:12]}") if times[one.item] > 1 else one for one in items]
+    return tuple(sorted(named, key=lambda one: (len(str(one.item)), str(one.item))))
 
 
 def _public(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -159,6 +161,35 @@ def test_scores_of_lighteval_and_their_mean(tmp_path: Path, model: Path) -> None
     assert scores["demo_exam"].mean_by == "tasks"
     assert bundle.manifest.facts.harness == "LightEval 0.13.0"  # type: ignore[union-attr]
     assert len((bundle.files / "samples" / "demo_exam-second.jsonl").read_bytes().splitlines()) == 35
+
+
+def test_items_of_several_splits_are_told_apart(tmp_path: Path, model: Path) -> None:
+    run = light(tmp_path)
+    path = next(run.rglob("details_demo_exam:first*"))
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["doc"]["id"] = "0"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    bundle, _ = sealed(run, model, LIGHT)
+    lines = (bundle.files / "samples" / "demo_exam-first.jsonl").read_bytes().splitlines()
+    assert len({json.loads(line)["item"] for line in lines}) == 5
+    pq.write_table(pa.Table.from_pylist([*rows[:4], rows[0]]), path)
+    shutil.rmtree(bundle.root)
+    assert "an item is in its samples twice" in refusal(run, model, LIGHT)
+
+
+def test_the_mean_of_all_tasks_is_a_score_where_it_is_no_other_mean(tmp_path: Path, model: Path) -> None:
+    def apart(document: Document) -> None:
+        for key in ("results", "config_tasks"):
+            document[key]["other|0"] = document[key].pop("demo_exam:second|0")
+        del document["results"]["demo_exam:_average|0"]
+
+    said = LIGHT._replace(
+        data={"demo_exam:first": DATA, "other": DATA[:-1] + "6"}, items={"demo_exam:first": "5", "other": "35"}
+    )
+    _, scores = sealed(light(tmp_path, change=apart, details=False), model, said)
+    assert scores["all"].mean_of == ("demo_exam:first", "other")
+    assert (scores["all"].mean_by, scores["all"].n, scores["all"].data) == ("tasks", 40, "")
 
 
 def test_what_lighteval_does_not_write_is_asked_for_at_once(tmp_path: Path, model: Path) -> None:
