@@ -206,32 +206,44 @@ def _version(document: _Document, name: str) -> str:
 
 
 def _groups(document: _Document, problems: list[str]) -> Iterator[Task]:
-    """Yield means, each after its members."""
-    left = {name: members for name, members in document.group_subtasks.items() if name in document.results and members}
+    """Yield means; lm-eval takes the mean of a group of groups over the tasks in them."""
+    for name in document.group_subtasks:
+        numbers = _numbers(name, document, problems) if name in document.results else {}
+        if not numbers:
+            continue  # a group without a mean of its own
+        members = _tasks_of(name, document)
+        if not members or name in members:
+            problems.append(f"{evaluation.shown(name)}: it is a mean of itself, or of nothing")
+            continue
+        yield Task(
+            name=name,
+            version=_version(document, name),
+            numbers=numbers,
+            means=frozenset(),
+            lower_is_better=_lower(document, name),
+            shots=max(document.shots.get(name, document.shots.get(members[0], 0)), 0),
+            n=None,
+            language="",
+            data="",
+            title="",
+            items=None,
+            members=members,
+        )
+
+
+def _tasks_of(group: str, document: _Document) -> tuple[str, ...]:
+    """Return the tasks in a group, each once; with the group itself where it is in itself."""
+    found: dict[str, None] = {}
+    seen: set[str] = set()
+    left = document.group_subtasks[group][::-1]
     while left:
-        ready = [name for name, members in left.items() if not set(members) & left.keys()]
-        if not ready:
-            problems.append(f"{evaluation.shown(next(iter(left)))}: it is part of itself")
-            return
-        for name in ready:
-            members = tuple(left.pop(name))
-            numbers = _numbers(name, document, problems)
-            if not numbers:
-                continue  # a group without a mean of its own
-            yield Task(
-                name=name,
-                version=_version(document, name),
-                numbers=numbers,
-                means=frozenset(),
-                lower_is_better=_lower(document, name),
-                shots=max(document.shots.get(name, document.shots.get(members[0], 0)), 0),
-                n=None,
-                language="",
-                data="",
-                title="",
-                items=None,
-                members=members,
-            )
+        name = left.pop()
+        if name == group or name not in document.group_subtasks:
+            found[name] = None
+        elif name not in seen:
+            seen.add(name)
+            left += document.group_subtasks[name][::-1]
+    return tuple(found)
 
 
 def _samples(file: Path, document: _Document, problems: list[str]) -> dict[str, tuple[Item, ...]]:

@@ -153,6 +153,19 @@ def test_a_mean_of_a_group_says_what_it_is_a_mean_of(
     assert mean.value == pytest.approx(value)
 
 
+def test_a_group_of_groups_is_a_mean_of_the_tasks_in_them(tmp_path: Path, model: Path) -> None:
+    def nested(document: Document) -> None:
+        document["group_subtasks"] = {
+            "hala_demo_by_items": ["halves"],
+            "halves": ["hala_demo_first", "hala_demo_second"],
+        }
+        document["results"]["halves"] = {"alias": "halves", "name": "halves"}
+
+    _, scores = sealed(lm(tmp_path, "byitems", nested), model, HALVES)
+    assert scores["hala_demo_by_items"].mean_of == ("hala_demo_first", "hala_demo_second")
+    assert "halves" not in scores
+
+
 def test_scores_of_lighteval_and_their_mean(tmp_path: Path, model: Path) -> None:
     bundle, scores = sealed(light(tmp_path), model, LIGHT)
     assert {task: score.n for task, score in scores.items()} == {
@@ -307,7 +320,7 @@ def test_a_hostile_name_is_no_task(tmp_path: Path, model: Path, name: str) -> No
             put("group_subtasks", "hala_demo_by_items", value=["hala_demo_first", "hala_demo_third"]),
             "a mean over a part of its tasks: there is no hala_demo_third",
         ),
-        (put("group_subtasks", "hala_demo_by_items", value=["hala_demo_by_items"]), "it is part of itself"),
+        (put("group_subtasks", "hala_demo_by_items", value=["hala_demo_by_items"]), "a mean of itself"),
     ],
 )
 def test_an_untrue_mean_is_refused(tmp_path: Path, model: Path, change: Change, words: str) -> None:
