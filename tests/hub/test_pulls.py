@@ -99,6 +99,14 @@ def test_only_a_branch_can_be_asked_to_take_changes(api: HfApi, ask: Ask, datase
         assert ask("GET", f"/api/datasets/{dataset}/discussions/{number}").status == 404
 
 
+def test_what_a_pull_request_changes_is_as_guarded_as_the_files(api: HfApi, ask: Ask, dataset: str) -> None:
+    write(api, dataset, b"secret", create_pr=True)
+    api.update_repo_settings(dataset, gated="manual", repo_type="dataset")
+    for address in (f"/api/datasets/{dataset}/discussions/1?diff=1", f"/datasets/{dataset}/discussions/1"):
+        assert ask("GET", address, token=None).status == 401
+        assert b"secret" in ask("GET", address).body
+
+
 def test_merging_commenting_and_closing_are_not_built(api: HfApi, dataset: str) -> None:
     write(api, dataset, b"1", create_pr=True)
     for refused in (

@@ -102,7 +102,7 @@ def _when(commit: git.Commit) -> str:
 
 def details(call: Call) -> Response:
     """GET discussions/{num}[?diff=1]: the description is the first event, each commit is one more."""
-    repo = call.repo()
+    repo = call.repo(files=True)
     pull = _asked(call, repo)
     answer = {
         **_line(repo, pull),
@@ -133,12 +133,10 @@ def _html(commit: git.Commit) -> str:
 
 
 def _conflicts(repo: Repo, pull: Pull) -> bool | list[str]:
-    """Whether the branch has moved on in a way that git cannot bring together with the pull request."""
+    """Nothing, if git can bring the pull request together with main; True, if it cannot, or is too old to tell."""
     try:
         git.run(repo.git_dir, "merge-tree", "--write-tree", "--no-messages", BASE, pull.ref)
-    except git.GitFailed as error:
-        if str(error):
-            raise
+    except git.GitFailed:
         return True
     return []
 
