@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hala_release import frontmatter, regions
 from hala_release.adopt import adopt
 from hala_release.errors import ConfigError, ContractError, HubError
 from hala_release.hub import Hub
@@ -48,18 +49,23 @@ def space_release(folder: Path, title: str = "A small page") -> Path:
 
 
 def holds_exactly(release: Path, hub: Hub, embedded: daemon.Running, repo: str, kind: families.Kind) -> None:
-    """Assert that the Hub holds the bundle and nothing else, byte for byte."""
-    api, ns = owner(embedded), namespace(release)
+    """Assert that the Hub holds the bundle and nothing else, byte for byte; the card is rendered."""
+    ns = namespace(release)
     sealed = files(release.parent / repo)
-    assert tree(api, kind, f"{ns}/{repo}", "v1.0.0").keys() == {*sealed, "README.md", ".gitattributes"}
-    for path, data in sealed.items():
-        got = api.hf_hub_download(
-            f"{ns}/{repo}", path, repo_type=kind, revision="v1.0.0", cache_dir=release.parent / "cache"
-        )
-        assert Path(got).read_bytes() == data
+    assert tree(owner(embedded), kind, f"{ns}/{repo}", "v1.0.0").keys() == {*sealed, "README.md", ".gitattributes"}
+    for path in sealed.keys() - {"README.md"}:
+        assert published(release, embedded, repo, kind, path) == sealed[path]
     made, wants = planned(release, hub)
     assert made.is_nothing
     assert verify(load(release), wants, hub) == []
+
+
+def published(release: Path, embedded: daemon.Running, repo: str, kind: families.Kind, path: str) -> bytes:
+    """Return a file at the tag."""
+    got = owner(embedded).hf_hub_download(
+        f"{namespace(release)}/{repo}", path, repo_type=kind, revision="v1.0.0", cache_dir=release.parent / "cache"
+    )
+    return Path(got).read_bytes()
 
 
 def test_file_names_with_spaces_arabic_and_signs(family: Path, hub: Hub, embedded: daemon.Running) -> None:
@@ -138,6 +144,10 @@ def test_a_space_keeps_the_card_that_it_brings(tmp_path: Path, hub: Hub, embedde
     release = space_release(tmp_path)
     pushed(release, hub)
     holds_exactly(release, hub, embedded, "page", "space")
+    text = published(release, embedded, "page", "space", "README.md").decode()
+    assert text.startswith(CARD.format(title="A small page").partition("---\n\n")[0])
+    assert regions.people(text).startswith("\nصفحة صغيرة.\n")
+    assert frontmatter.split(text, where="card").metadata["license"] == "cc-by-nc-4.0"
     info = owner(embedded).space_info(f"{namespace(release)}/page")
     assert (info.sdk, info.private) == ("static", False)
 
@@ -151,7 +161,8 @@ def test_a_card_that_the_hub_refuses_is_an_error_with_its_reason(
     assert refused.value.fix
     assert not owner(embedded).repo_exists(f"{namespace(release)}/page", repo_type="space")
     done = hala_release("push", str(release), "--hub", embedded.url, "--yes", cwd=tmp_path, HF_TOKEN=embedded.token)
-    assert (done.returncode, "Traceback" in done.stderr) == (5, False), done.stderr
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
+    assert "error: page, README.md, title: YAML reads 2026, which is not text" in done.stderr
 
 
 def test_a_refused_card_stops_the_release_before_any_repository_is_made(
