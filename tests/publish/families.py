@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -10,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +23,7 @@ from hala_release import plan, push
 from hala_release.adopt import adopt
 from hala_release.hub import Hub
 from hala_release.localhub.daemon import Running
-from hala_release.plan import Plan
+from hala_release.plan import Plan, Settle
 from hala_release.push import Pushed
 from hala_release.release import load
 from hala_release.wanted import Wanted, wanted
@@ -32,16 +34,18 @@ REPOS: tuple[tuple[Kind, str], ...] = (("dataset", "corpus"), ("model", "model")
 """What `factories.family` publishes, in the order of publication."""
 
 
-def planned(release: Path, hub: Hub) -> tuple[Plan, tuple[Wanted, ...]]:
+def planned(release: Path, hub: Hub, settle: Settle | None = None) -> tuple[Plan, tuple[Wanted, ...]]:
     """Plan a release."""
     loaded = load(release)
     wants = wanted(loaded, release.parent)
-    return plan.make(loaded, wants, hub), wants
+    return plan.make(loaded, wants, hub, settle=settle), wants
 
 
-def pushed(release: Path, hub: Hub, talk: Callable[[str], None] = lambda _: None) -> Pushed:
+def pushed(
+    release: Path, hub: Hub, talk: Callable[[str], None] = lambda _: None, settle: Settle | None = None
+) -> Pushed:
     """Plan a release and perform the plan."""
-    made, wants = planned(release, hub)
+    made, wants = planned(release, hub, settle)
     return push.perform(made, wants, hub, receipts=release.parent / "receipts.jsonl", talk=talk)
 
 
@@ -152,6 +156,31 @@ def state(hub: Running, author: str | None = None) -> dict[str, object]:
         full = api.get_collection(found.slug)
         held[f"collection {full.slug}"] = [full.title, full.description, [(i.item_type, i.item_id) for i in full.items]]
     return held
+
+
+def card(hub: Running, kind: Kind, repo: str, revision: str = "main") -> str:
+    """Return the card of a repository, byte for byte."""
+    with tempfile.TemporaryDirectory() as cache:
+        path = owner(hub).hf_hub_download(repo, "README.md", repo_type=kind, revision=revision, cache_dir=cache)
+        return Path(path).read_bytes().decode()
+
+
+def write_card(hub: Running, kind: Kind, repo: str, text: str) -> None:
+    """Save a card as somebody does who edits it on the Hub."""
+    owner(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id=repo, repo_type=kind)
+
+
+def write_card_unchecked(hub: Running, kind: Kind, repo: str, text: str) -> None:
+    """Save a card as `git push` does: the client would not send metadata that cannot be read."""
+    file = {"path": "README.md", "encoding": "base64", "content": base64.b64encode(text.encode()).decode()}
+    lines = [{"key": "header", "value": {"summary": "Edit", "description": ""}}, {"key": "file", "value": file}]
+    connection = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
+    with contextlib.closing(connection):
+        headers = {"Authorization": f"Bearer {hub.token}", "Content-Type": "application/x-ndjson"}
+        body = "\n".join(json.dumps(line) for line in lines)
+        connection.request("POST", f"/api/{kind}s/{repo}/commit/main", body, headers)
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
 
 
 def ask_local(hub: Running, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
