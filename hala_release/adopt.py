@@ -118,7 +118,7 @@ def adopt_results(
                 {"item": one.item, "prompt_sha256": one.prompt_sha256, "value": one.metrics[found.metrics[name]]}
                 for one in items
             ]
-            path = root / "files" / "samples" / f"{name}.jsonl"
+            path = root / "files" / name
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         told: dict[str, JsonValue] = {key: value for key, value in said._asdict().items() if value}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -211,6 +212,11 @@ class Score(Record):
     """Tasks whose mean this is, every one of them among the scores."""
     mean_by: Literal["", "items", "tasks"] = ""
     """Whether every item counts the same in that mean, or every task."""
+
+    @property
+    def samples(self) -> str:
+        """Path of the file that says what each item gave, in bundles that have it."""
+        return f"samples/{re.sub(r'[^\w.+-]+', '-', self.task)}.jsonl"
 
 
 class ResultsFacts(Record):

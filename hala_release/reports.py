@@ -194,12 +194,11 @@ def read(bundle: Bundle) -> Reports:
     Raises:
         ContractError: a file of that name holds something else.
     """
-    sides = (_read(bundle, f"reports/contamination-{side}.json", ContaminationReport) for side in ("source", "target"))
     return Reports(
         quality=_read(bundle, "reports/quality_report.json", QualityReport),
         chart=_path(bundle, CHART),
         dedup=_read(bundle, "reports/dedup.json", DedupReport),
-        contamination=tuple(side for side in sides if side),
+        contamination=contamination(bundle),
         pack=_read(bundle, "reports/pack.json", PackReport),
         translate=_read(bundle, "reports/translate.json", TranslateReport),
         train=_read(bundle, "reports/train.json", TrainReport),
@@ -207,6 +206,16 @@ def read(bundle: Bundle) -> Reports:
         merge=_read(bundle, "reports/merge.json", MergeReport),
         compress=_read(bundle, "reports/compress.json", CompressReport),
     )
+
+
+def contamination(bundle: Bundle) -> tuple[ContaminationReport, ...]:
+    """Read what was found of test items in a dataset.
+
+    Raises:
+        ContractError: a file of that name holds something else.
+    """
+    sides = (_read(bundle, f"reports/contamination-{side}.json", ContaminationReport) for side in ("source", "target"))
+    return tuple(side for side in sides if side)
 
 
 def _path(bundle: Bundle, path: str) -> str | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from hala_release.bundle import Bundle
 from hala_release.errors import ContractError
 from hala_release.escape import problem_with_text
-from hala_release.manifest import ModelFacts, ResultsFacts, Score, weights_sha256
+from hala_release.manifest import FileEntry, ModelFacts, ResultsFacts, Score, weights_sha256
 from hala_release.release import Artifact, ModelArtifact, under
 from hala_release.significance import Difference, paired, unpaired
 
@@ -42,24 +42,27 @@ class Measured:
         Raises:
             ContractError: the values do not give the score.
         """
+        files = {entry.path: entry for entry in self.bundle.manifest.files}
         found = {}
-        for entry in self.bundle.manifest.files:
-            task = entry.path.removeprefix("samples/").removesuffix(".jsonl")
-            if entry.path == f"samples/{task}.jsonl" and (values := self._values(self.bundle.read(entry))):
-                found[task] = values
         for (task, metric), score in self.scores.items():
-            own = found.get(task)
+            own = self._values(files[score.samples]) if score.samples in files else {}
             if own and not math.isclose(math.fsum(own.values()) / len(own), score.value, abs_tol=1e-6 * score.out_of):
                 raise ContractError(
                     f"{self.bundle.root}: the samples of {task} do not give its {metric} of {score.value}",
                     fix="evaluate again, or take these results out of release.yaml",
                 )
+            if own:
+                found[task] = own
         return found
 
-    @staticmethod
-    def _values(data: bytes) -> dict[str, float]:
-        lines = [json.loads(line) for line in data.splitlines()]
-        return {str(line["item"]): float(line["value"]) for line in lines if "value" in line}
+    def _values(self, entry: FileEntry) -> dict[str, float]:
+        try:
+            lines = [json.loads(line) for line in self.bundle.read(entry).splitlines()]
+            return {str(line["item"]): float(line["value"]) for line in lines if "value" in line}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ContractError(
+                f"{self.bundle.root}: {entry.path} does not hold a line of JSON for each item", fix="evaluate again"
+            ) from error
 
 
 class Other(NamedTuple):
@@ -170,7 +173,8 @@ def _unfit(facts: ResultsFacts) -> Iterator[str]:
     texts = [facts.model, facts.harness, facts.backend, facts.dtype, facts.note]
     for score in facts.scores:
         texts += [score.task, score.title, score.version, score.metric, score.language, score.data, score.signature]
-        if not math.isfinite(score.value) or not 0 <= score.value <= score.out_of:
+        best = score.out_of if score.higher_is_better else math.inf  # an error rate may be above 100
+        if not math.isfinite(score.value) or not 0 <= score.value <= best:
             yield f"{score.task} has the {score.metric} {score.value}, which is not between 0 and {score.out_of}"
         if score.stderr is not None and not (math.isfinite(score.stderr) and score.stderr >= 0):
             yield f"{score.task} has the standard error {score.stderr}"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hala_release import lineage
 from hala_release.bundle import Bundle
+from hala_release.escape import cell
 from hala_release.family import Family
 from hala_release.lineage import Node
 from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifact, NamedLicense
@@ -132,11 +133,15 @@ def chain(artifact: Artifact, family: Family) -> tuple[Terms, ...]:
     return tuple(found.values())
 
 
-def license_words(terms: License) -> str:
-    """Return a license as a reader sees it, with its link where it has one."""
+def license_words(terms: License, *, at: str = "") -> str:
+    """Return a license as a reader sees it, with its link where it has one.
+
+    Args:
+        at: page of the repository whose license it is; without it, the one that the words stand in.
+    """
     match terms:
         case NamedLicense(name=name, link=link):
-            return f"[{name}]({link})"
+            return f"[{cell(name)}]({f'{at}/blob/main/{link}' if at and '://' not in link else link})"
         case ids:
             return ", ".join(ids)
 
@@ -147,8 +152,12 @@ def _terms(name: str, what: str, kind: str, family: Family) -> Terms:
         if release.repo_id(one.artifact.repo) == name and one.artifact.kind == kind:
             return Terms(what, name, kind, release.tag, license_words(one.artifact.license or release.license))
     if known := release.upstream.get(name):
-        return Terms(what, name, kind, known.revision or "", license_words(known.license))
+        return Terms(what, name, kind, known.revision or "", license_words(known.license, at=_page(name, kind)))
     return Terms(what, name, kind, "", "")
+
+
+def _page(name: str, kind: str) -> str:
+    return f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
 
 
 def _called(node: Node, called: Mapping[str, str]) -> str:

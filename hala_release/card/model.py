@@ -82,9 +82,7 @@ def values(artifact: ModelArtifact, facts: ModelFacts, member: Member, family: F
             dict.fromkeys(one.name for _, bundle in data if bundle for one in making.translators(bundle, called))
         ),
         "data": tuple(name for name, _ in data),
-        "searched": tuple(
-            Searched(name, reports.read(bundle).contamination if bundle else ()) for name, bundle in data
-        ),
+        "searched": tuple(Searched(name, reports.contamination(bundle) if bundle else ()) for name, bundle in data),
         "terms": making.chain(artifact, family),
         "tree": making.tree(member.bundle, called),
         "fits": tuple(Fit(size, facts.tensor_bytes * HEADROOM <= size * 10**9) for size in MEMORIES),

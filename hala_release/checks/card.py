@@ -21,7 +21,7 @@ def the_card_can_be_published(subject: Subject) -> Iterator[Finding]:
         text=subject.wanted.card,
         kind=subject.artifact.kind,
         where=subject.artifact.repo,
-        files=subject.wanted.paths,
+        files={*subject.wanted.paths, *links},  # whether the license is there is asked in `terms`
         published={(one.kind, release.repo_id(one.repo)) for one in release.artifacts},
         namespace=release.namespace,
         hosts={urlsplit(address).hostname or "" for address in told},

@@ -381,7 +381,7 @@ class _Whole:
             mean_by=mean_by,
         )
         if task.items is not None and all(key in item.metrics for item in task.items):
-            file = re.sub(r"[^\w.+-]+", "-", task.name)
+            file = self.scores[task.name].samples
             if file.casefold() in {name.casefold() for name in self.samples}:
                 self.problems.append(f"{where}: another task's samples have the name {file}")
             self.samples[file], self.metrics[file] = task.items, key

@@ -7,6 +7,7 @@ items a task has. The digest of a prompt is that of the question, before a chat 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -210,7 +211,11 @@ def _mean(name: str, key: str, members: Sequence[Task], document: _Document, pro
     return Task(
         name=name,
         version="",
-        numbers=_numbers(key, document, problems),
+        numbers={
+            metric: number._replace(stderr=_error([task.numbers[metric].stderr for task in members]))
+            for metric, number in _numbers(key, document, problems).items()
+            if all(metric in task.numbers for task in members)
+        },
         means=frozenset(),
         lower_is_better=frozenset.union(*(task.lower_is_better for task in members)),
         shots=members[0].shots,
@@ -221,6 +226,12 @@ def _mean(name: str, key: str, members: Sequence[Task], document: _Document, pro
         items=None,
         members=tuple(task.name for task in members),
     )
+
+
+def _error(members: Sequence[float | None]) -> float | None:
+    """Return the standard error of a mean in which every task counts the same; what LightEval writes there is none."""
+    known = [error for error in members if error is not None]
+    return math.hypot(*known) / len(known) if len(known) == len(members) else None
 
 
 def _details(

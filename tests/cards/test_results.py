@@ -205,6 +205,22 @@ def test_samples_that_do_not_give_the_score_are_refused(tmp_path: Path) -> None:
         rendered(tmp_path, {**artifact, "base_results": ["other"]})
 
 
+def test_what_lighteval_measured_is_compared_item_by_item(tmp_path: Path) -> None:
+    """Names of tasks that no file can have find their samples."""
+    frozen(tmp_path / "model", "model")
+    model = Bundle.open(tmp_path / "model")
+    for name, share in (("results", 60), ("base", 48)):
+        evaluated(tmp_path / f"{name}-plain", model, {item: float(item < share) for item in range(100)})
+        facts = Bundle.open(tmp_path / f"{name}-plain").manifest.facts
+        assert isinstance(facts, ResultsFacts)
+        score = facts.scores[0].model_copy(update={"task": "arabic_mmlu:Law|0"})
+        assert score.samples == "samples/arabic_mmlu-Law-0.jsonl"
+        values = {item: float(item < share) for item in range(100)}
+        made.sealed_with(tmp_path / name, facts.model_copy(update={"scores": (score,)}), {"arabic_mmlu-Law-0": values})
+    text = rendered(tmp_path, {**NAMED, "base_results": ["base"]})
+    assert "All were tested in pairs" in text
+
+
 def test_the_base_is_the_one_that_the_model_was_made_from(tmp_path: Path) -> None:
     """Where provenance says what a model was made from, results of another base are refused."""
     path = made.hala(tmp_path)

@@ -172,6 +172,8 @@ def test_scores_of_lighteval_and_their_mean(tmp_path: Path, model: Path) -> None
         "demo_exam:first": 5, "demo_exam:second": 35, "demo_exam": 40,
     }  # fmt: skip
     assert scores["demo_exam"].mean_by == "tasks"
+    errors = [scores[f"demo_exam:{half}"].stderr for half in ("first", "second")]
+    assert scores["demo_exam"].stderr == pytest.approx(sum(error**2 for error in errors if error) ** 0.5 / 2)
     assert bundle.manifest.facts.harness == "LightEval 0.13.0"  # type: ignore[union-attr]
     assert len((bundle.files / "samples" / "demo_exam-second.jsonl").read_bytes().splitlines()) == 35
 

@@ -81,7 +81,7 @@ def empty_lists(raw: Path) -> dict[str, Any]:
 def stray_table(raw: Path) -> dict[str, Any]:
     (raw / "corpus" / "more.csv").write_text("a\n1\n")
     (raw / "corpus" / "reports").mkdir()
-    (raw / "corpus" / "reports" / "pack.json").write_text("{}\n")  # what a stage tells is no table
+    (raw / "corpus" / "reports" / "more.json").write_text("{}\n")  # what a stage tells is no table
     return {}
 
 
