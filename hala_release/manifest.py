@@ -216,7 +216,8 @@ class Score(Record):
     @property
     def samples(self) -> str:
         """Path of the file that says what each item gave, in bundles that have it."""
-        return f"samples/{re.sub(r'[^\w.+-]+', '-', self.task)}.jsonl"
+        name = re.sub(r"[^\w.+-]+", "-", self.task)
+        return f"samples/{name}.jsonl"
 
 
 class ResultsFacts(Record):
