@@ -130,7 +130,9 @@ class Wanted:
 
     def sealed(self, changes: Sequence[Change]) -> tuple[Change, ...]:
         """Return those of the changes that are in sealed files: what is rendered changes without a seal."""
-        return tuple(change for change in changes if self.kind == "space" or not card.is_rendered(change.path))
+        if self.kind == "space":  # beside its card, everything is its own
+            return tuple(change for change in changes if change.path != card.NAME)
+        return tuple(change for change in changes if not card.is_rendered(change.path))
 
     def _holds(self, remote: RemoteFile | None, entry: FileEntry) -> bool:
         if remote is None or remote.size != entry.size:

@@ -171,8 +171,15 @@ def write_card(hub: Running, kind: Kind, repo: str, text: str) -> None:
 
 
 def write_card_unchecked(hub: Running, kind: Kind, repo: str, text: str) -> None:
-    """Save a card as `git push` does: the client would not send metadata that cannot be read."""
-    file = {"path": "README.md", "encoding": "base64", "content": base64.b64encode(text.encode()).decode()}
+    """Save a card as `git push` does: the client would not send metadata that cannot be read.
+
+    A surrogate in the text stands for a byte that is not UTF-8.
+    """
+    file = {
+        "path": "README.md",
+        "encoding": "base64",
+        "content": base64.b64encode(text.encode(errors="surrogateescape")).decode(),
+    }
     lines = [{"key": "header", "value": {"summary": "Edit", "description": ""}}, {"key": "file", "value": file}]
     connection = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=30)
     with contextlib.closing(connection):

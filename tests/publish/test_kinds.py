@@ -152,6 +152,21 @@ def test_a_space_keeps_the_card_that_it_brings(tmp_path: Path, hub: Hub, embedde
     assert (info.sdk, info.private) == ("static", False)
 
 
+def test_the_card_of_a_space_that_would_read_otherwise_waits_for_the_next_version(
+    tmp_path: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    release = space_release(tmp_path)
+    pushed(release, hub)
+    families.artifact(release, "page", summary="Words that came later.")
+    made, wants = planned(release, hub)
+    assert (made.is_nothing, [repo.card_differs for repo in made.repos]) == (True, [True])
+    assert [finding.level for finding in verify(load(release), wants, hub)] == ["warning"]
+    pushed(families.edited(release, version="1.0.1"), hub)
+    text = families.card(embedded, "space", f"{namespace(release)}/page", "v1.0.1")
+    assert text.startswith(CARD.format(title="A small page").partition("---\n\n")[0])
+    assert "Words that came later." in text
+
+
 def test_a_card_that_the_hub_refuses_is_an_error_with_its_reason(
     tmp_path: Path, hub: Hub, embedded: daemon.Running
 ) -> None:

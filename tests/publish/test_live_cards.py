@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hala_release import push
-from hala_release.errors import CheckFailed, HubMoved, PayloadInvalid
+from hala_release.errors import CheckFailed, HubError, HubMoved, PayloadInvalid
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
 from hala_release.plan import Settle
@@ -325,6 +325,17 @@ def test_a_card_whose_block_cannot_be_read_is_an_error_with_a_fix_and_nothing_is
     assert families.state(embedded, namespace(family)) == before
     families.write_card_unchecked(embedded, kind, repo, text)
     pushed(family, hub)
+
+
+def test_a_card_that_is_not_utf_8_is_an_error_with_a_fix(family: Path, hub: Hub, embedded: daemon.Running) -> None:
+    pushed(family, hub)
+    families.write_card_unchecked(embedded, "model", model_of(family), "---\nlicense: mit\n---\ncaf\udce9\n")
+    families.edited(family, version="1.1.0")
+    before = families.state(embedded, namespace(family))
+    with pytest.raises(HubError, match=f"README.md of {model_of(family)} is not UTF-8") as error:
+        pushed(family, hub, settle="ours")
+    assert error.value.fix
+    assert families.state(embedded, namespace(family)) == before
 
 
 def test_every_command_that_reads_a_broken_card_says_how_to_mend_it(
