@@ -65,6 +65,20 @@ class _Work:
     commit: str = ""
 
 
+def is_settled(plan: Plan) -> None:
+    """Return when the plan asks nothing more of anybody.
+
+    Raises:
+        CheckFailed: people changed on the Hub what the release would change, and nobody said whose word counts.
+    """
+    if plan.unsettled:
+        raise CheckFailed(
+            "people changed on the Hub what this release would change, too",
+            findings=[finding for repo in plan.unsettled for finding in _conflicts(repo)],
+            fix="push with --card ours, theirs or pr; `hala-release card diff` shows both",
+        )
+
+
 def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, talk: Talk = silence) -> Pushed:
     """Do what the plan says.
 
@@ -79,12 +93,7 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         HubMoved: a repository changed since the plan; nothing of this release is tagged.
         HubError: the Hub refused or broke off. The same command goes on where this one stopped.
     """
-    if plan.unsettled:
-        raise CheckFailed(
-            "people changed on the Hub what this release would change, too",
-            findings=[finding for repo in plan.unsettled for finding in _conflicts(repo)],
-            fix="push with --card ours, theirs or pr; `hala-release card diff` shows both",
-        )
+    is_settled(plan)
     by_repo = {(want.kind, want.repo): want for want in wanted}
     works = [
         _Work(repo, _as_planned(repo, by_repo[repo.kind, repo.repo])) for repo in plan.repos if not repo.is_nothing

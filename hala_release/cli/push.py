@@ -49,6 +49,7 @@ def command(release: Path, hub: str | None, settle: Settle | None, yes: bool, as
     if made.is_nothing:
         output.show({"receipts": [], "sent_bytes": 0}, plan_lines(made))
         return
+    push.is_settled(made)
     if hub != LOCAL and not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nobody is there to say yes", fix="look at `hala-release plan`, then push with --yes")

@@ -166,6 +166,7 @@ def test_what_both_sides_changed_is_in_the_plan_and_stops_the_push_before_anythi
         assert f"error: {model_of(family)}, README.md: the {what} was changed on the Hub" in error
     assert "fix: push with --card ours, theirs or pr" in error
     code, said, _ = command(family, embedded, "push", "--yes", "--json")
+    assert command(family, embedded, "push")[0] == 4, "before anybody is asked to say yes"
     document = json.loads(said)["error"]
     assert (code, document["type"], len(document["findings"])) == (4, "CheckFailed", 2)
     assert families.state(embedded, namespace(family)) == before
