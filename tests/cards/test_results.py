@@ -133,7 +133,7 @@ def test_models_are_compared_item_by_item_where_both_say_what_each_gave(tmp_path
     text = region(rendered(tmp_path, pair(tmp_path, own, base)), "results")
     (row,) = rows(text)
     assert row == ["EXAMS", r"acc\_norm", "100", "60.0 ± 9.7", "48.0 ± 9.8", "**+12.0 ± 6.4**"]
-    assert "All were tested in pairs" in text
+    assert "It was tested in pairs" in text
 
 
 def test_models_are_compared_by_their_errors_where_items_differ(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_what_lighteval_measured_is_compared_item_by_item(tmp_path: Path) -> Non
         values = {item: float(item < share) for item in range(100)}
         made.sealed_with(tmp_path / name, facts.model_copy(update={"scores": (score,)}), {"arabic_mmlu-Law-0": values})
     text = rendered(tmp_path, {**NAMED, "base_results": ["base"]})
-    assert "All were tested in pairs" in text
+    assert "It was tested in pairs" in text
 
 
 def test_the_base_is_the_one_that_the_model_was_made_from(tmp_path: Path) -> None:

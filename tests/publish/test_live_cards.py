@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.request
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from hala_release import push
-from hala_release.errors import CheckFailed, HubError, HubMoved, PayloadInvalid
+from hala_release.errors import CheckFailed, HubError, HubMoved, HubUnavailable, PayloadInvalid
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
 from hala_release.plan import Settle
@@ -232,6 +233,25 @@ def test_pr_keeps_theirs_on_main_and_proposes_ours_once(family: Path, hub: Hub, 
         code, _, error = command(family, embedded, "push", "--yes", "--card", "pr")
         assert code == 0, error
         assert [one.num for one in api.get_repo_discussions(repo)] == [1]
+
+
+@pytest.mark.parametrize("when", ["before-commit", "after-commit"])
+def test_a_push_that_breaks_off_proposes_once_when_it_is_run_again(
+    family: Path, hub: Hub, embedded: daemon.Running, when: str
+) -> None:
+    disputed(family, hub, embedded)
+
+    def talk(step: str) -> None:
+        if step == f"committing to {model_of(family)}":
+            families.ask_local(embedded, "faults", {"when": when, "how": "error", "times": 1})
+
+    with contextlib.suppress(HubUnavailable):
+        pushed(family, hub, talk, settle="pr")
+    pushed(family, hub, settle="pr")
+    assert [one.num for one in owner(embedded).get_repo_discussions(model_of(family))] == [1]
+    assert "Our words." in card(embedded, "model", model_of(family), "refs/pr/1")
+    assert "Their words." in card(embedded, "model", model_of(family), "v1.1.0")
+    assert is_verified(family, hub)
 
 
 def test_a_proposal_that_was_merged_is_what_the_next_version_starts_from(
