@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hala_release import card
 from hala_release.disk import append_line
-from hala_release.errors import CheckFailed, HubError, HubMoved, TagTaken
+from hala_release.errors import CheckFailed, HubError, HubMoved, HubUnavailable, TagTaken
 from hala_release.finding import Finding
 from hala_release.hub import Hub, Staged
 from hala_release.manifest import Kind, Record, SpaceFacts
@@ -231,17 +231,30 @@ def _verify(work: _Work, hub: Hub, talk: Talk) -> None:
 def _propose(work: _Work, plan: Plan, hub: Hub, talk: Talk) -> None:
     if work.plan.proposal is None:
         return
-    url = hub.propose(
+    try:
+        try:
+            url = _proposed(work, plan, hub, work.plan.proposal)
+        except HubUnavailable:
+            url = _proposed(work, plan, hub, work.plan.proposal)  # first sees whether the Hub had done it
+    except HubError as error:
+        raise HubError(
+            f"{work.plan.repo} {work.plan.tag} is published, but its card could not be proposed: {error}",
+            fix="open the pull request by hand, with what `hala-release card render` prints",
+        ) from error
+    talk(
+        f"{work.plan.repo}: the card is proposed at {url}" if url else f"{work.plan.repo}: the card was proposed before"
+    )
+
+
+def _proposed(work: _Work, plan: Plan, hub: Hub, text: str) -> str | None:
+    return hub.propose(
         work.plan.kind,
         work.plan.repo,
         card.NAME,
-        work.plan.proposal.encode(),
+        text.encode(),
         parent=work.commit,
         title=f"Card of {plan.release} {plan.version}",
         description="People changed parts of this card that hala-release writes. This is how it would write them.",
-    )
-    talk(
-        f"{work.plan.repo}: the card is proposed at {url}" if url else f"{work.plan.repo}: the card was proposed before"
     )
 
 

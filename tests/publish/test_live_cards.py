@@ -254,6 +254,37 @@ def test_a_push_that_breaks_off_proposes_once_when_it_is_run_again(
     assert is_verified(family, hub)
 
 
+@pytest.mark.parametrize("when", ["before-commit", "after-commit"])
+def test_a_hub_that_fails_at_the_proposal_gets_it_once(
+    family: Path, hub: Hub, embedded: daemon.Running, when: str
+) -> None:
+    disputed(family, hub, embedded)
+
+    def talk(step: str) -> None:
+        if step == f"tagging {model_of(family)} v1.1.0":
+            families.ask_local(embedded, "faults", {"when": when, "how": "error", "times": 1})
+
+    pushed(family, hub, talk, settle="pr")
+    assert [one.num for one in owner(embedded).get_repo_discussions(model_of(family))] == [1]
+    assert planned(family, hub)[0].is_nothing
+
+
+def test_a_proposal_that_cannot_be_opened_leaves_a_published_release_and_says_so(
+    family: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    disputed(family, hub, embedded)
+
+    def talk(step: str) -> None:
+        if step == f"tagging {model_of(family)} v1.1.0":
+            families.ask_local(embedded, "faults", {"when": "before-commit", "how": "error", "times": 2})
+
+    with pytest.raises(HubError, match=r"model v1\.1\.0 is published, but its card could not be proposed") as error:
+        pushed(family, hub, talk, settle="pr")
+    assert "by hand" in error.value.fix
+    assert list(owner(embedded).get_repo_discussions(model_of(family))) == []
+    assert is_verified(family, hub)
+
+
 def test_a_proposal_that_was_merged_is_what_the_next_version_starts_from(
     family: Path, hub: Hub, embedded: daemon.Running
 ) -> None:
