@@ -28,7 +28,7 @@ test-newest: .venv/dev.done
 	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest --ignore tests/family
 
 test-floor: .venv-floor/dev.done
-	$(FLOOR)/pytest tests/publish tests/hub tests/unit
+	$(FLOOR)/pytest tests/publish tests/hub tests/unit tests/cards tests/results
 
 test-family: .venv/dev.done env-work
 	$(BIN)/pytest tests/family

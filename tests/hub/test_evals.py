@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, HfApi, eval_result_entries_to_yaml
@@ -86,7 +88,8 @@ def test_a_file_that_does_not_count_says_why(ask: Ask, api: HfApi, model: str, c
     assert bad.keys() == {"filename", "error"}
     assert bad["filename"] == ".eval_results/x.yaml"
     assert complaint in bad["error"]
-    assert len(api.model_info(model, expand=["evalResults"]).eval_results or []) == 1
+    if not version("huggingface_hub").startswith("1.31."):  # which stops at a refused one
+        assert len(api.model_info(model, expand=["evalResults"]).eval_results or []) == 1
 
 
 def test_a_dataset_without_the_tag_is_no_benchmark(ask: Ask, api: HfApi, model: str, dataset: str) -> None:

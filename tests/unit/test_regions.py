@@ -368,5 +368,5 @@ def test_no_damage_is_too_much(
 
 def test_the_client_of_the_hub_reads_the_file(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_bytes(merge(TWO, "\ufeff" + ONE.replace("\n", "\r\n")).text.encode())
+    path.write_bytes(merge(TWO, ONE.replace("\n", "\r\n")).text.encode())
     assert ModelCard.load(path).data.license == "mit"
