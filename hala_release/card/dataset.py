@@ -40,7 +40,10 @@ def header(artifact: DatasetArtifact, facts: DatasetFacts, member: Member, famil
     metadata = language_and_license(artifact, release)
     metadata["pretty_name"] = title(artifact)
     if making.translators(member.bundle, {}):
-        metadata |= {"annotations_creators": ["machine-generated"], "language_creators": ["machine-generated"]}
+        translated = reports.read(member.bundle).translate
+        others = ["found"] if translated and translated.rows < facts.rows else []
+        creators = ["machine-generated", *others]
+        metadata |= {"annotations_creators": creators, "language_creators": creators}
         metadata["multilinguality"] = ["translation"]
     if artifact.task_categories:
         metadata["task_categories"] = list(artifact.task_categories)

@@ -14,6 +14,7 @@ from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifa
 
 ALONG = {"train": "base", "merge": "tuned", "compress": "model"}
 """Stages that make a model -> the input whose weights they go on with."""
+DONE = {"train": "trained", "merge": "merged", "compress": "compressed"}
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "train": (
         *("epochs", "max_steps", "batch_size", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm"),
@@ -72,7 +73,7 @@ def steps(bundle: Bundle, called: Mapping[str, str]) -> tuple[Step, ...]:
             Step(
                 stage=about.stage,
                 settings=tuple(_settings(about.config, SETTINGS[about.stage])),
-                made_from=tuple((role, _called(nodes[digest], called)) for role, digest in node.inputs),
+                made_from=tuple((role, _described(nodes[digest], nodes, called)) for role, digest in node.inputs),
                 tools=tuple(sorted(about.tools.items())),
             )
         )
@@ -87,7 +88,7 @@ def translators(bundle: Bundle, called: Mapping[str, str]) -> tuple[Translator, 
     found = []
     for node in nodes.values():
         if node.about and node.about.stage == "translate":
-            models = [_called(nodes[digest], called) for role, digest in node.inputs if role == "model"]
+            models = [_described(nodes[digest], nodes, called) for role, digest in node.inputs if role == "model"]
             server = node.about.config.get("server")
             named = server.get("model") if isinstance(server, dict) else None
             found.append(Translator(models[0] if models else str(named or ""), _prompt(node.about.config)))
@@ -101,8 +102,9 @@ def tree(bundle: Bundle, called: Mapping[str, str]) -> tuple[str, ...]:
         return ()
 
     def words(node: Node) -> str:
-        stage = node.about.stage if node.about else "not known"
-        return f"{_called(node, called)} ({stage}, {node.manifest_sha256[:12]})"
+        name, stage = _called(node, called), node.about.stage if node.about else "not known"
+        digest = node.manifest_sha256[:12]
+        return f"{stage}, {digest}" if name in {stage, digest} else f"{name} ({stage}, {digest})"
 
     return tuple(lineage.draw(nodes, bundle.manifest_sha256, words))
 
@@ -171,6 +173,15 @@ def _called(node: Node, called: Mapping[str, str]) -> str:
     local = config.get("local")
     source = local.get("name") if isinstance(local, dict) else config.get("source")
     return str(source) if node.about.stage == "ingest" and source else node.about.name
+
+
+def _described(node: Node, nodes: Mapping[str, Node], called: Mapping[str, str]) -> str:
+    """Return what a model is called, or what it was before something was done to it: `teacher (compressed)`."""
+    name = _called(node, called)
+    if node.about is None or name != node.about.stage or name not in DONE:
+        return name
+    below = next((digest for role, digest in node.inputs if role == ALONG[name]), None)
+    return f"{_described(nodes[below], nodes, called)} ({DONE[name]})" if below else name
 
 
 def _settings(config: Mapping[str, object], keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,9 @@ def test_the_cards_print_what_was_measured_with_its_error() -> None:
         assert [row[1] for row in rows] == [r"acc\_norm", "bleu", "chrf++"], card
         assert float(rows[0][4]) > 5, "forty questions leave much to chance"
         assert "tested in pairs" in card
-        assert "fetch" in card or "adopt" in card, "the lineage goes back to what came from elsewhere"
+        if name == "tiny-chat-large":
+            assert "model: teacher (adopt, " in card, "the lineage goes back to what came from elsewhere"
+            assert "learning\\_rate `0.008`" in card
 
 
 @pytest.mark.usefixtures("said")
