@@ -125,7 +125,9 @@ class Wanted:
             for path, entry in sorted(self.entries.items())
             if not self._holds(tree.get(path), entry)
         ]
-        surplus = sorted(tree.keys() - self.entries.keys() - HUB_OWNED)
+        surplus = [
+            path for path in sorted(tree.keys() - self.entries.keys() - HUB_OWNED) if not card.is_of_others(path)
+        ]
         return (*differing, *(Change(path=path, before=tree[path].size, after=None) for path in surplus))
 
     def sealed(self, changes: Sequence[Change]) -> tuple[Change, ...]:

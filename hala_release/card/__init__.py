@@ -74,6 +74,11 @@ def leaderboards(member: Member) -> Mapping[str, str]:
     return evals.benchmarks(artifact, member.results.scores) if isinstance(artifact, ModelArtifact) else {}
 
 
+def is_of_others(path: str) -> bool:
+    """Tell whether a file of a repository is an entry of a leaderboard that somebody else put there."""
+    return path.startswith(evals.FOLDER) and not path.startswith(LEADERBOARDS)
+
+
 def is_rendered(path: str) -> bool:
     """Tell whether a file of a repository is made from others, and may read otherwise under one version."""
     return path in {NAME, evals.NAME, *charts.NAMES} or path.startswith(evals.LEADERBOARDS)

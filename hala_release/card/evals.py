@@ -15,7 +15,10 @@ from hala_release.release import ModelArtifact
 from hala_release.results import Measured
 
 NAME = "evals/results.json"
-LEADERBOARDS = ".eval_results/"
+FOLDER = ".eval_results/"
+"""Entries of leaderboards, of whoever wrote them."""
+LEADERBOARDS = f"{FOLDER}hala-release-"
+"""How ours begin."""
 _OF_THE_HUB = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)@([0-9a-f]{40})")
 
 

@@ -56,7 +56,7 @@ def values(artifact: ModelArtifact, facts: ModelFacts, member: Member, family: F
     release = family.release
     called = making.names(family)
     table = scores.table(member.results)
-    generates = facts.architecture.endswith("ForCausalLM")
+    generates = facts.architecture.endswith(("ForCausalLM", "LMHeadModel"))
     data = [(release.repo_id(name), family.bundle_of("dataset", name)) for name in artifact.datasets]
     return {
         "artifact": artifact,

@@ -68,7 +68,7 @@ def lint(path: Path, kind: Kind) -> list[Finding]:
             text = path.read_bytes().decode()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}", fix="name a card in UTF-8") from error
-        return lint_page(Page(text, kind, str(path.parent)))
+        return lint_page(Page(text, kind, path.absolute().parent.name))
     release = load(path)
     there = opened(release, path.parent)
     subjects = [Subject(release, want.artifact, want.bundle, path.parent, want) for want in there.wanted]

@@ -21,7 +21,7 @@ from tests.factories import hala_release
 from tests.publish import families
 from tests.publish.families import REPOS, namespace, owner, planned, pushed, refs, tree
 
-ENTRY = ".eval_results/exams.yaml"
+ENTRY = ".eval_results/hala-release-exams.yaml"
 
 
 def benchmark_of(release: Path) -> str:
@@ -153,6 +153,17 @@ def test_a_benchmark_that_is_registered_later_enters_with_the_next_version(
     assert planned(measured, hub)[0].is_nothing
     pushed(families.edited(measured, version="1.2.0"), hub)
     assert ENTRY not in tree(owner(embedded), "model", f"{namespace(measured)}/model", "v1.2.0")
+    assert verified(measured, hub) == []
+
+
+def test_an_entry_that_somebody_else_put_there_stays(measured: Path, hub: Hub, embedded: daemon.Running) -> None:
+    register(measured, embedded)
+    pushed(measured, hub)
+    repo, api, theirs = f"{namespace(measured)}/model", owner(embedded), ".eval_results/community.yaml"
+    entry = f"- dataset: {{id: {benchmark_of(measured)}, task_id: arabic}}\n  value: 36.1\n"
+    api.upload_file(path_or_fileobj=entry.encode(), path_in_repo=theirs, repo_id=repo)
+    pushed(families.edited(measured, version="1.1.0"), hub)
+    assert {ENTRY, theirs} <= tree(api, "model", repo, "v1.1.0").keys()
     assert verified(measured, hub) == []
 
 
