@@ -49,7 +49,9 @@ def _words(node: Node) -> str:
     if node.about is None:
         return f"{node.manifest_sha256[:12]}, which is not here"
     origin = f" of {shown(node.origin)}" if node.origin else ""
-    said = f"{facts_words(node.bundle.manifest.facts)}, {node.bundle.root}" if node.bundle else "which is not here"
+    if node.bundle is None:
+        return f"{shown(node.about.stage)}{origin}, {node.manifest_sha256[:12]}, which is not here"
+    said = f"{facts_words(node.bundle.manifest.facts)}, {node.bundle.root}"
     return f"{shown(node.about.stage)}{origin}, {said}"
 
 

@@ -45,9 +45,15 @@ def test_the_graph_leads_back_to_what_was_there_first(shouted: Bundle, tmp_path:
     assert sum("-->" in line for line in mermaid) == 3
 
 
-def test_what_is_not_here_is_named_by_its_digest(shouted: Bundle, tmp_path: Path) -> None:
+def test_what_is_not_here_is_told_by_the_manifest_alone(shouted: Bundle, tmp_path: Path) -> None:
     drawn = factories.hala_release("graph", str(shouted.root), "--among", str(tmp_path / "nowhere"), cwd=tmp_path)
-    assert drawn.stdout.count("which is not here") == 2
+    _, *rest = drawn.stdout.splitlines()
+    loud, made = (one.manifest_sha256[:12] for one in shouted.manifest.provenance.inputs)
+    assert rest == [
+        f"├─ rows: shout, {loud}, which is not here",
+        f"│  └─ rows: make, {made}, which is not here",
+        f"└─ rows: make, {made}, which is not here",
+    ]
 
 
 def test_a_hostile_name_steers_no_terminal_and_no_drawing(tmp_path: Path) -> None:
