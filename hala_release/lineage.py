@@ -35,6 +35,8 @@ class Node(NamedTuple):
 
 
 Graph = Mapping[str, Node]
+ALONG = {"train": "base", "merge": "tuned", "compress": "model"}
+"""Stages that make a model -> the input whose weights they go on with."""
 
 
 def graph(bundle: Bundle, among: Sequence[Path] = ()) -> dict[str, Node]:
@@ -56,6 +58,18 @@ def graph(bundle: Bundle, among: Sequence[Path] = ()) -> dict[str, Node]:
             told |= {one.manifest_sha256: one for one in ancestors([here[digest]])}
         found[digest] = Node(digest, told.get(digest), here.get(digest))
         waiting += [below for _, below in found[digest].inputs]
+    return found
+
+
+def parents(bundle: Bundle) -> set[str]:
+    """Return the digests of the models whose weights went into a model's: bases, what was tuned or compressed."""
+    nodes, found, waiting = graph(bundle), set[str](), [bundle.manifest_sha256]
+    while waiting:
+        node = nodes[waiting.pop()]
+        if node.about and node.about.stage in ALONG:
+            below = {digest for role, digest in node.inputs if role in ALONG.values()} - found
+            found |= below
+            waiting += below
     return found
 
 

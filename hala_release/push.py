@@ -239,7 +239,7 @@ def _propose(work: _Work, plan: Plan, hub: Hub, talk: Talk) -> None:
     except HubError as error:
         raise HubError(
             f"{work.plan.repo} {work.plan.tag} is published, but its card could not be proposed: {error}",
-            fix="open the pull request by hand, with what `hala-release card render` prints",
+            fix="`hala-release card diff` shows what it would be; open the pull request by hand",
         ) from error
     talk(
         f"{work.plan.repo}: the card is proposed at {url}" if url else f"{work.plan.repo}: the card was proposed before"

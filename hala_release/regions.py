@@ -20,6 +20,9 @@ what the line says, `live` what is on the Hub, and `new` what was rendered now, 
         take="theirs"                   live stays             the line says new: quiet until new changes
         take="ours"                     new is taken           the line says new
 
+For keys and regions that are `strict`, because they say what was measured or on whose terms, the third line does not
+hold: what people did there is a conflict each time.
+
 A card that was never written has no base: what it lacks is added, what it has otherwise is a conflict. What the line
 says is thus always the last rendering that a person has seen and accepted, and a merge of the same card is nothing.
 
@@ -33,7 +36,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from hala_release import frontmatter
@@ -129,13 +132,14 @@ def compose(metadata: Mapping[str, Any], regions: Sequence[tuple[str, str]]) -> 
     return f"---\n{block}---\n\n{body}" if metadata else body
 
 
-def merge(new: str, live: str | None, *, take: Side | None = None, where: str) -> Merged:
+def merge(new: str, live: str | None, *, take: Side | None = None, strict: Collection[str] = (), where: str) -> Merged:
     """Return the live card with what is new in it; the rules are those of this module.
 
     Args:
         new: what `compose` returned.
         live: the card as it is on the Hub; None or empty where there is none.
         take: whose side wins a conflict; None leaves the live side, to be asked about again.
+        strict: keys and regions in which what people did is a conflict each time, also where new is as it was.
         where: what errors call the live card.
 
     Raises:
@@ -152,8 +156,8 @@ def merge(new: str, live: str | None, *, take: Side | None = None, where: str) -
             fix="put its block back, between two lines of `---` at the very top; one without any key is `{}`",
         )
     ending = frontmatter.newline(live)
-    block, keys, of_keys = _merged_keys(ours.block, theirs.block, base, take, where)
-    regions, strays, of_regions = _merge_regions(_parsed(ours.body).regions, body, base, take, ending)
+    block, keys, of_keys = _merged_keys(ours.block, theirs.block, base, take, strict, where)
+    regions, strays, of_regions = _merge_regions(_parsed(ours.body).regions, body, base, take, strict, ending)
     _write(body, _Written(keys, regions, strays), ending)
     text = "".join(_shown(piece) for piece in body.pieces)
     if theirs.opening:
@@ -191,14 +195,16 @@ class _Settled(NamedTuple):
     conflict: bool
 
 
-def _settle(base: str | None, live: str | None, new: str | None, take: Side | None, *, broken: bool) -> _Settled:
+def _settle(
+    base: str | None, live: str | None, new: str | None, take: Side | None, *, broken: bool, strict: bool
+) -> _Settled:
     """Decide one key or region, by digests, None being absent."""
     if not (broken and live is None):
         if live == new:
             return _Settled(False, new, broken)
         if live == base:
             return _Settled(True, new, broken)
-        if new == base:
+        if new == base and not strict:
             return _Settled(False, base, broken)
     match take:
         case None:
@@ -210,14 +216,16 @@ def _settle(base: str | None, live: str | None, new: str | None, take: Side | No
 
 
 def _merged_keys(
-    ours: str, theirs: str, base: _Written, take: Side | None, where: str
+    ours: str, theirs: str, base: _Written, take: Side | None, strict: Collection[str], where: str
 ) -> tuple[str, dict[str, str], list[Conflict]]:
     live = frontmatter.read(theirs, where=where)
     new = live if ours == theirs else frontmatter.read(ours, where="the new card")
     of_live, of_new = _digests_of_keys(live), _digests_of_keys(new)
     written, changes, drop, conflicts = {}, {}, [], []
     for key in dict.fromkeys([*new, *base.keys]):
-        settled = _settle(base.keys.get(key), of_live.get(key), of_new.get(key), take, broken=False)
+        settled = _settle(
+            base.keys.get(key), of_live.get(key), of_new.get(key), take, broken=False, strict=key in strict
+        )
         if settled.base is not None:
             written[key] = settled.base
         if settled.conflict:
@@ -230,7 +238,7 @@ def _merged_keys(
 
 
 def _merge_regions(
-    new: dict[str, str], body: _Body, base: _Written, take: Side | None, ending: str
+    new: dict[str, str], body: _Body, base: _Written, take: Side | None, strict: Collection[str], ending: str
 ) -> tuple[dict[str, str], dict[str, str], list[Conflict]]:
     live = body.regions
     of_live, of_new, of_strays = _digests(live), _digests(new), _digests(body.strays)
@@ -238,7 +246,9 @@ def _merge_regions(
     for name in dict.fromkeys([*new, *base.regions]):
         stray = of_strays.get(name)
         broken = stray is not None and base.strays.get(name) != stray
-        settled = _settle(base.regions.get(name), of_live.get(name), of_new.get(name), take, broken=broken)
+        settled = _settle(
+            base.regions.get(name), of_live.get(name), of_new.get(name), take, broken=broken, strict=name in strict
+        )
         if settled.base is not None:
             written[name] = settled.base
         owned = name in new or settled.base is not None

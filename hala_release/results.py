@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from hala_release import lineage
 from hala_release.bundle import Bundle
 from hala_release.errors import ContractError
 from hala_release.escape import problem_with_text
@@ -40,25 +41,41 @@ class Measured:
         """By task and item, what the item adds to the task's mean; only tasks whose samples say it.
 
         Raises:
-            ContractError: the values do not give the score.
+            ContractError: a file of samples holds something else.
         """
+        return {task: dict(items) for task, items in self._items.items()}
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield where samples are not those of a score: some missing, some twice, or with another mean.
+
+        Raises:
+            ContractError: a file of samples holds something else.
+        """
+        for (task, metric), score in self.scores.items():
+            items = self._items.get(task, [])
+            if not items:
+                continue
+            if len(dict(items)) != score.n or len(items) != score.n:
+                yield f"the samples of {task} are {len(items)}, of {len(dict(items))} items, and it has {score.n}"
+            mean = math.fsum(value for _, value in items) / len(items)
+            if not math.isclose(mean, score.value, abs_tol=1e-6 * score.out_of):
+                yield f"the samples of {task} do not give its {metric} of {score.value}"
+
+    @cached_property
+    def _items(self) -> dict[str, list[tuple[str, float]]]:
         files = {entry.path: entry for entry in self.bundle.manifest.files}
         found = {}
-        for (task, metric), score in self.scores.items():
-            own = self._values(files[score.samples]) if score.samples in files else {}
-            if own and not math.isclose(math.fsum(own.values()) / len(own), score.value, abs_tol=1e-6 * score.out_of):
-                raise ContractError(
-                    f"{self.bundle.root}: the samples of {task} do not give its {metric} of {score.value}",
-                    fix="evaluate again, or take these results out of release.yaml",
-                )
-            if own:
-                found[task] = own
+        for score in self.facts.scores:
+            if score.samples in files and (items := self._read(files[score.samples])):
+                found[score.task] = items
         return found
 
-    def _values(self, entry: FileEntry) -> dict[str, float]:
+    def _read(self, entry: FileEntry) -> list[tuple[str, float]]:
         try:
             lines = [json.loads(line) for line in self.bundle.read(entry).splitlines()]
-            return {str(line["item"]): float(line["value"]) for line in lines if "value" in line}
+            if not any("value" in line for line in lines):
+                return []
+            return [(str(line["item"]), float(line["value"])) for line in lines]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ContractError(
                 f"{self.bundle.root}: {entry.path} does not hold a line of JSON for each item", fix="evaluate again"
@@ -107,6 +124,7 @@ def measured(artifact: Artifact, model: Bundle, root: Path) -> Results:
     problems += [problem for one in own for problem in _of_another_model(one, model)]
     problems += _twice(own)
     for other in others:
+        problems += _twice(other.measured)
         problems += _of_another_name(other, model)
         problems += _measured_otherwise(own, other)
     if problems:
@@ -133,26 +151,24 @@ def where(among: Sequence[Measured], key: Key) -> Measured | None:
 
 def how(one: Measured, score: Score) -> tuple[object, ...]:
     """Return all that has to be alike for two scores to be compared."""
-    facts = one.facts
-    return (
-        *(
-            score.version,
-            score.n,
-            score.shots,
-            score.language,
-            score.data,
-            score.signature,
-            score.mean_of,
-            score.mean_by,
-        ),
-        *(facts.harness, facts.backend, facts.dtype, facts.chat_template_sha256 is None),
-    )
+    return tuple(_how(one.facts, score).values())
 
 
-_HOW = (
-    *("task version", "number of items", "shots", "prompt language", "data", "signature", "mean", "kind of mean"),
-    *("harness", "backend", "dtype", "use of a chat template"),
-)
+def _how(facts: ResultsFacts, score: Score) -> dict[str, object]:
+    return {
+        "task version": score.version,
+        "number of items": score.n,
+        "shots": score.shots,
+        "prompt language": score.language,
+        "data": score.data,
+        "signature": score.signature,
+        "mean": (score.mean_of, score.mean_by),
+        "scale": (score.out_of, score.higher_is_better),
+        "harness": facts.harness,
+        "backend": facts.backend,
+        "dtype": facts.dtype,
+        "use of a chat template": facts.chat_template_sha256 is None,
+    }
 
 
 def _open(paths: Sequence[Path], root: Path, problems: list[str]) -> tuple[Measured, ...]:
@@ -162,8 +178,9 @@ def _open(paths: Sequence[Path], root: Path, problems: list[str]) -> tuple[Measu
         bundle.verify()
         match bundle.manifest.facts:
             case ResultsFacts() as facts:
-                found.append(Measured(bundle, facts))
-                problems += [f"{bundle.root}: {problem}" for problem in _unfit(facts)]
+                one = Measured(bundle, facts)
+                found.append(one)
+                problems += [f"{bundle.root}: {problem}" for problem in (*_unfit(facts), *one.contradictions())]
             case facts:
                 problems.append(f"{bundle.root} holds a {facts.kind}, not results")
     return tuple(found)
@@ -180,9 +197,20 @@ def _unfit(facts: ResultsFacts) -> Iterator[str]:
             yield f"{score.task} has the standard error {score.stderr}"
         if lost := set(score.mean_of) - {one.task for one in facts.scores}:
             yield f"{score.task} is a mean over {', '.join(sorted(lost))} too, which is not there"
+        elif score.mean_of and not _is_mean(score, facts.scores):
+            yield f"{score.task} has the {score.metric} {score.value}, which is not the mean of its tasks"
     for text in texts:
         if problem := problem_with_text(text):
             yield f"{text!r} {problem}"
+
+
+def _is_mean(score: Score, scores: Sequence[Score]) -> bool:
+    members = [one for one in scores if one.task in score.mean_of and one.metric == score.metric]
+    weights = [one.n if score.mean_by == "items" else 1 for one in members]
+    if len(members) != len(score.mean_of):
+        return False
+    mean = math.fsum(one.value * weight for one, weight in zip(members, weights, strict=True)) / sum(weights)
+    return math.isclose(mean, score.value, abs_tol=1e-6 * score.out_of)
 
 
 def _of_another_model(results: Measured, model: Bundle) -> Iterator[str]:
@@ -201,18 +229,21 @@ def _of_another_model(results: Measured, model: Bundle) -> Iterator[str]:
         yield f"{root} was measured with another generation_config.json"
 
 
-def _twice(own: Sequence[Measured]) -> Iterator[str]:
+def _twice(measured: Sequence[Measured]) -> Iterator[str]:
     seen: dict[Key, Measured] = {}
-    for one in own:
-        for key in one.scores:
+    for one in measured:
+        for score in one.facts.scores:
+            key = (score.task, score.metric)
             if other := seen.get(key):
                 yield f"{key[1]} of {key[0]} is in {other.bundle.root} and in {one.bundle.root}"
             seen[key] = one
 
 
 def _of_another_name(other: Other, model: Bundle) -> Iterator[str]:
-    """See that the base is what the model was made from, as far as provenance tells, and that names agree."""
-    made_from = {ancestor.manifest_sha256 for ancestor in model.manifest.provenance.ancestors}
+    """See that results are of one model, the base the one that this was made from as far as provenance tells."""
+    made_from = lineage.parents(model)
+    if len({one.facts.weights_sha256 for one in other.measured}) > 1:
+        yield f"the results of {other.name} are of several models"
     for one in other.measured:
         named = one.facts.model.partition("@")[0]
         if named and other.name not in {named, UNNAMED}:
@@ -220,6 +251,8 @@ def _of_another_name(other: Other, model: Bundle) -> Iterator[str]:
         of = {given.manifest_sha256 for given in one.bundle.manifest.provenance.inputs if given.name == "model"}
         if other.is_base and made_from and of and not of & made_from:
             yield f"{one.bundle.root} is of a model that {model.root} was not made from"
+        if one.facts.weights_sha256 == weights_sha256(model.manifest.files):
+            yield f"{one.bundle.root} is of {model.root} itself, not of {other.name}"
 
 
 def _measured_otherwise(own: Sequence[Measured], other: Other) -> Iterator[str]:
@@ -228,6 +261,6 @@ def _measured_otherwise(own: Sequence[Measured], other: Other) -> Iterator[str]:
             mine = where(own, key)
             if mine is None:
                 continue
-            pairs = zip(_HOW, how(mine, mine.scores[key]), how(one, score), strict=True)
-            if differing := [name for name, first, second in pairs if first != second]:
+            alike, unlike = _how(mine.facts, mine.scores[key]), _how(one.facts, score)
+            if differing := [name for name, said in alike.items() if unlike[name] != said]:
                 yield f"{key[1]} of {key[0]} of {other.name} was measured with another {', '.join(differing)}"

@@ -24,7 +24,7 @@ class Difference(NamedTuple):
     value: float
     """On the scale of the scores."""
     stderr: float | None
-    """None where neither score has a standard error."""
+    """None where one of the scores has no standard error."""
     p: float | None
     """Probability of a difference at least as large if there were none."""
     paired: bool
@@ -77,8 +77,6 @@ def _mcnemar(better: int, worse: int) -> float:
 
 
 def _two_sided(difference: float, stderr: float | None) -> float | None:
-    if stderr is None:
-        return None
-    if stderr == 0:
-        return 1.0 if difference == 0 else 0.0
+    if not stderr:  # an error of nothing says that too little was seen, not that all is certain
+        return 1.0 if stderr == 0 and difference == 0 else None
     return math.erfc(abs(difference) / stderr / math.sqrt(2))

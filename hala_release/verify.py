@@ -32,10 +32,18 @@ def _repository(release: Release, want: Wanted, hub: Hub, benchmarks: Collection
         return
     tree = hub.tree(want.kind, want.repo, tagged)
     live = hub.text(want.kind, want.repo, card.NAME, tagged) if card.NAME in tree else None
-    changes = want.meeting(live, benchmarks).wanted.changes(tree)
+    met, conflicts = want.meeting(live, benchmarks)
+    changes = met.changes(tree)
     sealed = want.sealed(changes)
     for change in sealed:
         yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}", _FIX_TAGGED)
+    for conflict in conflicts:
+        yield Finding(
+            level="warning",
+            where=f"{want.repo}, {card.NAME}",
+            message=f"the {conflict.kind} `{conflict.name}` at {release.tag} is not as the release would write it",
+            fix="see `hala-release card diff`; raise `version` and push with --card ours",
+        )
     if len(changes) > len(sealed):
         yield Finding(
             level="warning",

@@ -106,7 +106,7 @@ class Wanted:
         """
         if self.kind == "space":
             return Meeting(self, ())
-        merged = regions.merge(self.card, live, take=take, where=f"the card of {self.repo}")
+        merged = regions.merge(self.card, live, take=take, strict=card.STRICT, where=f"the card of {self.repo}")
         without = [path for path, dataset in self.leaderboards.items() if dataset not in benchmarks]
         return Meeting(self.revised(text=merged.text, without=without), merged.conflicts)
 

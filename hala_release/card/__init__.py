@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from hala_release import regions
 from hala_release.card import charts, dataset, evals, model, scores, space, words
 from hala_release.card.shown import title
@@ -13,6 +15,13 @@ from hala_release.manifest import DatasetFacts, ModelFacts, SpaceFacts
 from hala_release.release import DatasetArtifact, ModelArtifact, SpaceArtifact
 
 NAME = "README.md"
+STRICT = frozenset(
+    {
+        *("results", "family", "reported", "protocol", "contamination", "license", "lineage", "verify"),
+        *("model-index", "license_name", "license_link", "base_model", "base_model_relation"),
+    }
+)
+"""Regions and keys in which nobody's word counts but that of the facts; `license` is both."""
 LEADERBOARDS = evals.LEADERBOARDS
 
 
@@ -23,6 +32,17 @@ def render(member: Member, family: Family) -> str:
         ConfigError: the bundle is of another kind than the artifact.
         ContractError: a report is none, or the card of a Space cannot be read.
     """
+    try:
+        return _rendered(member, family)
+    except ValidationError as error:
+        problems = [f"  {'.'.join(str(step) for step in one['loc'])}: {one['msg']}" for one in error.errors()]
+        raise ConfigError(
+            f"the card of {member.artifact.repo} cannot have this header:\n" + "\n".join(problems),
+            fix="correct it in release.yaml, or where it was measured",
+        ) from error
+
+
+def _rendered(member: Member, family: Family) -> str:
     artifact, facts = member.artifact, member.bundle.manifest.facts
     match artifact, facts:
         case ModelArtifact(), ModelFacts():

@@ -30,13 +30,16 @@ _MARKS = "oDs^v"
 def alt(table: Table, title: str) -> str:
     """Return the chart in words."""
     names = ", ".join([title, *(other.name for other in table.others)])
-    tasks = ", ".join(dict.fromkeys(line.score.title for line in table.lines))
+    tasks = ", ".join(dict.fromkeys(line.score.title for line in table.lines[:SHOWN]))
     return f"Scores of {names} on {tasks}, with {table.level} intervals; the table below has the numbers."
 
 
 def draw(table: Table, title: str) -> dict[str, bytes]:
     """Return the chart as PNG by path: the same scores give the same bytes, with the same version of matplotlib."""
-    return {name: _png(table, title, colours) for name, colours in zip(NAMES, (_LIGHT, _DARK), strict=True)}
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a `$` in a title is a dollar
+        return {name: _png(table, title, colours) for name, colours in zip(NAMES, (_LIGHT, _DARK), strict=True)}
 
 
 def _png(table: Table, title: str, colours: _Colours) -> bytes:

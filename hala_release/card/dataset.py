@@ -19,6 +19,8 @@ from hala_release.release import DatasetArtifact
 
 LONGEST = 600
 """Characters of a text in an example row."""
+SOME = 4
+"""Items of a list in an example row."""
 LOOKED_AT = 50
 """Rows among which one is found that can be shown."""
 
@@ -152,7 +154,8 @@ def _cut(value: Any) -> Any:  # noqa: ANN401 -- any value of a row
         case dict():
             return {key: _cut(one) for key, one in value.items()}
         case list():
-            return [_cut(one) for one in value[:4]]
+            left = [f"… {len(value) - SOME:,} more"] if len(value) > SOME else []
+            return [*(_cut(one) for one in value[:SOME]), *left]
         case bytes():
             return f"{len(value):,} bytes"
         case _:

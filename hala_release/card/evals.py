@@ -19,6 +19,8 @@ FOLDER = ".eval_results/"
 """Entries of leaderboards, of whoever wrote them."""
 LEADERBOARDS = f"{FOLDER}hala-release-"
 """How ours begin."""
+_PAIR = re.compile(r"[a-z]{2,3}-[a-z]{2,3}")
+"""Two languages; a region, as in `ar-EG`, is written in capitals."""
 _OF_THE_HUB = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)@([0-9a-f]{40})")
 
 
@@ -50,17 +52,18 @@ def benchmarks(artifact: ModelArtifact, scores: tuple[Score, ...]) -> Mapping[st
 
 def model_index(member: Member, title: str) -> list[dict[str, Any]]:
     """Return the scores in the form that the Hub has read for years; error, items and harness are in `args`."""
+    measured = [(score, one.facts) for one in member.results.own for score in one.facts.scores]
     results = []
-    for one in member.results.own:
-        for task in dict.fromkeys(score.task for score in one.facts.scores):
-            scores = [score for score in one.facts.scores if score.task == task]
-            results.append(
-                {
-                    "task": {"type": "translation" if "-" in scores[0].language else "text-generation"},
-                    "dataset": _dataset(scores[0]),
-                    "metrics": [_metric(score, one.facts) for score in scores],
-                }
-            )
+    for task in dict.fromkeys(score.task for score, _ in measured):
+        scores = [(score, facts) for score, facts in measured if score.task == task]
+        first = scores[0][0]
+        results.append(
+            {
+                "task": {"type": "translation" if _PAIR.fullmatch(first.language) else "text-generation"},
+                "dataset": _dataset(first),
+                "metrics": [_metric(score, facts) for score, facts in scores],
+            }
+        )
     return [{"name": title, "results": results}] if results else []
 
 

@@ -9,11 +9,9 @@ from hala_release import lineage
 from hala_release.bundle import Bundle
 from hala_release.escape import cell
 from hala_release.family import Family
-from hala_release.lineage import Node
+from hala_release.lineage import ALONG, Node
 from hala_release.release import Artifact, DatasetArtifact, License, ModelArtifact, NamedLicense
 
-ALONG = {"train": "base", "merge": "tuned", "compress": "model"}
-"""Stages that make a model -> the input whose weights they go on with."""
 DONE = {"train": "trained", "merge": "merged", "compress": "compressed"}
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -114,7 +112,7 @@ def chain(artifact: Artifact, family: Family) -> tuple[Terms, ...]:
     release = family.release
     terms = license_words(artifact.license or release.license)
     own = Terms("this repository", release.repo_id(artifact.repo), artifact.kind, release.tag, terms)
-    found = {own.name: own}
+    found = {(own.kind, own.name): own}
     match artifact:
         case ModelArtifact():
             role = "base" if artifact.base and len(artifact.base) == 1 else "parent"
@@ -124,14 +122,14 @@ def chain(artifact: Artifact, family: Family) -> tuple[Terms, ...]:
             made_from = [(name, "source", "dataset") for name in artifact.sources]
         case _:
             made_from = []
-    for name, what, kind in made_from:
-        found.setdefault(name, _terms(name, what, kind, family))
-    named = {name for name, _, _ in made_from}
     bundle = family.bundle_of(artifact.kind, artifact.repo)
-    for node in lineage.graph(bundle).values() if bundle else ():
-        repo = str((node.about.config.get("repo") if node.about else None) or "")
-        if repo and repo not in named:
-            found.setdefault(repo, _terms(repo, "further back", node.about.kind if node.about else "model", family))
+    nodes = [node.about for node in lineage.graph(bundle).values() if node.about] if bundle else []
+    fetched = {(node.kind, str(node.config["repo"])): node.config for node in nodes if node.config.get("repo")}
+    named = [(kind, name, what) for name, what, kind in made_from]
+    further = [(kind, name, "further back") for kind, name in fetched if name not in {name for name, _, _ in made_from}]
+    for kind, name, what in (*named, *further):
+        revision = str(fetched.get((kind, name), {}).get("revision") or "")
+        found.setdefault((kind, name), _terms(name, what, kind, revision, family))
     return tuple(found.values())
 
 
@@ -148,14 +146,15 @@ def license_words(terms: License, *, at: str = "") -> str:
             return ", ".join(ids)
 
 
-def _terms(name: str, what: str, kind: str, family: Family) -> Terms:
-    release = family.release
+def _terms(name: str, what: str, kind: str, revision: str, family: Family) -> Terms:
+    release, page = family.release, _page(name, kind)
     for one in family.members:
         if release.repo_id(one.artifact.repo) == name and one.artifact.kind == kind:
-            return Terms(what, name, kind, release.tag, license_words(one.artifact.license or release.license))
+            terms = license_words(one.artifact.license or release.license, at=page)
+            return Terms(what, name, kind, release.tag, terms)
     if known := release.upstream.get(name):
-        return Terms(what, name, kind, known.revision or "", license_words(known.license, at=_page(name, kind)))
-    return Terms(what, name, kind, "", "")
+        return Terms(what, name, kind, known.revision or revision, license_words(known.license, at=page))
+    return Terms(what, name, kind, revision, "")
 
 
 def _page(name: str, kind: str) -> str:

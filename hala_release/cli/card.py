@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from hala_release.cli.options import LOCAL, connect, hub_option, release_argument
-from hala_release.cli.output import Output, finding_lines, output_options
+from hala_release.cli.output import Output, finding_lines, output_options, shown
+from hala_release.units import count
 
 if TYPE_CHECKING:
     from hala_release.hub import Hub
@@ -85,7 +86,11 @@ def lint(path: Path, kind: str, as_json: bool, quiet: bool) -> None:
     if any(finding.level == "error" for finding in findings):
         raise CheckFailed(f"{path}: a card is not fit to be read", findings=findings, fix="mend what is listed above")
     Output(as_json=as_json, quiet=quiet).show(
-        {"findings": [asdict(finding) for finding in findings]}, [*finding_lines(findings), f"{path}: nothing is wrong"]
+        {"findings": [asdict(finding) for finding in findings]},
+        [
+            *finding_lines(findings),
+            f"{path}: " + (f"{count(len(findings), 'warning')}, nothing else" if findings else "nothing is wrong"),
+        ],
     )
 
 
@@ -130,9 +135,9 @@ def _difference(want: Wanted, hub: Hub) -> _Difference:
 
 def _lines(found: _Difference) -> Iterator[str]:
     yield f"{found.repo}:" + ("" if found.diff or found.conflicts else " as it would be")
-    yield from found.diff
+    yield from map(shown, found.diff)
     for conflict in found.conflicts:
         yield f"! the {conflict.kind} `{conflict.name}` was changed on the Hub. There:"
-        yield from (f"  < {line}" for line in conflict.live.splitlines())
+        yield from (f"  < {shown(line)}" for line in conflict.live.splitlines())
         yield "  In the release:"
-        yield from (f"  > {line}" for line in conflict.new.splitlines())
+        yield from (f"  > {shown(line)}" for line in conflict.new.splitlines())

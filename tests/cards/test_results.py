@@ -71,6 +71,7 @@ def test_results_that_are_not_of_this_model_or_deceive_are_refused(
         ({"stderr": -0.1}, "the standard error -0.1"),
         ({"stderr": float("nan")}, "the standard error nan"),
         ({"mean_of": ("hala_exams", "hala_gone"), "mean_by": "items"}, "a mean over hala_gone too, which is not there"),
+        ({"mean_of": ("translation-mine",), "mean_by": "tasks"}, "which is not the mean of its tasks"),
         ({"title": DECEPTIVE}, r"U\+202E"),
     ],
 )
@@ -161,7 +162,8 @@ def test_what_one_test_calls_significant_need_not_be_among_many(tmp_path: Path) 
 
     def card_of(tasks: int) -> str:
         for name, first in (("results", own), ("base", none)):
-            evaluated(tmp_path / f"{name}{tasks}", model, first)
+            other = {"weights_sha256": "0" * 64} if name == "base" else {}
+            evaluated(tmp_path / f"{name}{tasks}", model, first, **other)
             facts = Bundle.open(tmp_path / f"{name}{tasks}").manifest.facts
             assert isinstance(facts, ResultsFacts)
             (score,) = facts.scores
@@ -184,6 +186,8 @@ def test_what_one_test_calls_significant_need_not_be_among_many(tmp_path: Path) 
         ({"backend": "vllm 0.32.0"}, "measured with another backend"),
         ({"dtype": "float16"}, "measured with another dtype"),
         ({"chat_template_sha256": None}, "measured with another use of a chat template"),
+        ({"out_of": 100}, "measured with another scale"),
+        ({"higher_is_better": False}, "measured with another scale"),
         ({"model": "Qwen/Qwen2.5-7B"}, "is of Qwen/Qwen2.5-7B, not of LiquidAI/LFM2-350M"),
     ],
 )
@@ -191,11 +195,31 @@ def test_a_base_that_was_measured_otherwise_does_not_stand_beside(
     tmp_path: Path, change: dict[str, Any], problem: str
 ) -> None:
     values = {item: float(item < 60) for item in range(100)}
+    of_score = {key: value for key, value in change.items() if key in Score.model_fields}
+    artifact = pair(tmp_path, values, values, **{key: change[key] for key in change.keys() - of_score.keys()})
+    if of_score:
+        facts = Bundle.open(tmp_path / "base").manifest.facts
+        assert isinstance(facts, ResultsFacts)
+        sealed(tmp_path / "odd", facts.model_copy(update={"scores": (facts.scores[0].model_copy(update=of_score),)}))
+        artifact["base_results"] = ["odd"]
     with pytest.raises(ContractError, match=problem):
-        rendered(tmp_path, pair(tmp_path, values, values, **change))
+        rendered(tmp_path, artifact)
 
 
-def test_samples_that_do_not_give_the_score_are_refused(tmp_path: Path) -> None:
+def test_results_of_the_model_itself_are_no_base_and_two_models_are_not_one(tmp_path: Path) -> None:
+    values = {item: float(item < 60) for item in range(100)}
+    artifact = pair(tmp_path, values, values)
+    with pytest.raises(ContractError, match=r"results is of .*model itself, not of LiquidAI/LFM2-350M"):
+        rendered(tmp_path, {**artifact, "base_results": ["results"]})
+    facts = Bundle.open(tmp_path / "base").manifest.facts
+    assert isinstance(facts, ResultsFacts)
+    other = facts.scores[0].model_copy(update={"task": "other"})
+    sealed(tmp_path / "third", facts.model_copy(update={"weights_sha256": "1" * 64, "scores": (other,)}))
+    with pytest.raises(ContractError, match="the results of LiquidAI/LFM2-350M are of several models"):
+        rendered(tmp_path, {**artifact, "base_results": ["base", "third"]})
+
+
+def test_samples_that_are_not_those_of_the_score_are_refused(tmp_path: Path) -> None:
     values = {item: float(item < 60) for item in range(100)}
     artifact = pair(tmp_path, values, values)
     facts = Bundle.open(tmp_path / "base").manifest.facts
@@ -210,7 +234,8 @@ def test_what_lighteval_measured_is_compared_item_by_item(tmp_path: Path) -> Non
     frozen(tmp_path / "model", "model")
     model = Bundle.open(tmp_path / "model")
     for name, share in (("results", 60), ("base", 48)):
-        evaluated(tmp_path / f"{name}-plain", model, {item: float(item < share) for item in range(100)})
+        other = {"weights_sha256": "0" * 64} if name == "base" else {}
+        evaluated(tmp_path / f"{name}-plain", model, {item: float(item < share) for item in range(100)}, **other)
         facts = Bundle.open(tmp_path / f"{name}-plain").manifest.facts
         assert isinstance(facts, ResultsFacts)
         score = facts.scores[0].model_copy(update={"task": "arabic_mmlu:Law|0"})

@@ -46,6 +46,7 @@ DOORS: dict[str, set[str]] = {
     "pycld2": {"pipeline/rules/language.py"},
     "pydantic": {
         "hala_release/adopt.py",
+        "hala_release/card/__init__.py",
         "hala_release/header.py",
         "hala_release/located.py",
         "hala_release/manifest.py",
@@ -101,7 +102,7 @@ BELOW: dict[str, set[str]] = {
     "lineage": {"bundle", "errors", "manifest"},
     "reports": {"bundle", "errors"},
     "reported": {"errors", "escape", "located", "manifest"},
-    "results": {"bundle", "errors", "escape", "manifest", "release", "significance"},
+    "results": {"bundle", "errors", "escape", "lineage", "manifest", "release", "significance"},
     "family": {"bundle", "release", "reported", "results"},
     "card": {
         "bundle", "errors", "escape", "family", "finding", "frontmatter", "header", "lineage", "manifest", "payload",
