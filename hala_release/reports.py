@@ -17,9 +17,9 @@ A bundle may have all of them or none. Keys that are not named here are for othe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hala_release.bundle import Bundle
 from hala_release.errors import ContractError
@@ -27,9 +27,13 @@ from hala_release.errors import ContractError
 CHART = "reports/quality.png"
 LOSS = "reports/loss.png"
 
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class _Report(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class RuleReport(_Report):
@@ -38,43 +42,49 @@ class RuleReport(_Report):
     name: str
     """What it asks of a row."""
     action: str
-    hits: int
+    hits: Count
     """Rows in which it found something."""
-    dropped: int
+    dropped: Count
     """Rows of which it was the first rule to drop them."""
-    repaired: int
-    flagged: int
+    repaired: Count
+    flagged: Count
 
 
 class QualityReport(_Report):
     """What all rules found."""
 
-    rows: int
+    rows: Count
     """Rows that were judged."""
-    kept: int
+    kept: Count
     rules: Mapping[str, RuleReport]
     """By id."""
+
+    @model_validator(mode="after")
+    def _no_more_than_there_were(self) -> Self:
+        if self.kept > self.rows:
+            raise ValueError(f"{self.kept:,} kept of {self.rows:,}")
+        return self
 
 
 class DedupReport(_Report):
     """Rows by what became of them: `kept`, or the kind of duplicate."""
 
-    rows: int
-    total: Mapping[str, int]
+    rows: Count
+    total: Mapping[str, Count]
 
 
 class BenchmarkReport(_Report):
     """How much of one benchmark was found."""
 
-    items: int
-    items_hit: int
-    rows_dropped: int
+    items: Count
+    items_hit: Count
+    rows_dropped: Count
 
 
 class ContaminationReport(_Report):
     """Rows that held test items."""
 
-    side: str
+    side: Literal["source", "target"]
     """`source`: the English texts; `target`: the Arabic ones."""
     benchmarks: Mapping[str, BenchmarkReport]
 
@@ -85,7 +95,7 @@ class SourceReport(_Report):
     source: str
     license: str
     revision: str | None
-    rows: int
+    rows: Count
 
 
 class PackReport(_Report):
@@ -97,21 +107,21 @@ class PackReport(_Report):
 class TranslateReport(_Report):
     """What was translated."""
 
-    rows: int
+    rows: Count
 
 
 class Losses(_Report):
     """Cross-entropy of a training, in nats a token."""
 
-    validation_before: float | None = None
-    validation_after: float | None = None
-    validation_rows: int = 0
+    validation_before: Amount | None = None
+    validation_after: Amount | None = None
+    validation_rows: Count = 0
 
 
 class Tokens(_Report):
     """Tokens of a training."""
 
-    seen: int
+    seen: Count
     """All that went through the model."""
 
 
@@ -119,21 +129,21 @@ class Hardware(_Report):
     """What a training ran on."""
 
     device: str
-    processes: int
+    processes: Count
 
 
 class TrainReport(_Report):
     """What a training took and gave."""
 
-    steps: int
-    epochs: float
-    flos: float
+    steps: Count
+    epochs: Amount
+    flos: Amount
     """Floating-point operations, as the trainer estimates them."""
-    seconds: float
+    seconds: Amount
     tokens: Tokens
     loss: Losses
     hardware: Hardware
-    energy_kwh: float | None = None
+    energy_kwh: Amount | None = None
     energy_by: str = ""
     """How the energy was found."""
 
@@ -141,8 +151,8 @@ class TrainReport(_Report):
 class MergeReport(_Report):
     """How the tensors of a merge compare with a second computation."""
 
-    tensors: int
-    largest_difference: float
+    tensors: Count
+    largest_difference: Amount
     """Beyond one rounding to the stored dtype, as a share of the largest element of its tensor."""
 
 
@@ -150,15 +160,15 @@ class Logits(_Report):
     """How far the compressed model answers otherwise."""
 
     chats: str
-    relative_error: float
-    top1_agreement: float
+    relative_error: Amount
+    top1_agreement: Share
 
 
 class Sizes(_Report):
     """Bytes of the weights."""
 
-    before: int
-    after: int
+    before: Count
+    after: Count
 
 
 class CompressReport(_Report):
@@ -232,6 +242,6 @@ def _read(bundle: Bundle, path: str, kind: type[Kind]) -> Kind | None:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise ContractError(
-            f"{bundle.root}: {path} is not the report that its name says: {where}: {first['msg']}".rstrip(),
+            f"{bundle.root}: {path} is not the report that its name says: {where or 'it'}: {first['msg']}",
             fix="make the bundle again with `python -m pipeline`, or rename the file",
         ) from error
