@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -313,9 +314,14 @@ def _model_problems(
         found.append("it records a chat template, and --chat-template says none")
     if said.chat_template == "released" and released is None:
         found.append("--chat-template says released, and the model has none")
-    own = str(model.provenance.config.get("revision") or "")
-    if COMMIT.fullmatch(run.commit) and COMMIT.fullmatch(own) and run.commit != own:
-        found.append(f"it was measured on commit {run.commit[:12]}, and the model is of {own[:12]}")
+    if COMMIT.fullmatch(run.commit) and HUB.fullmatch(run.model):
+        name, _, commit = _model_name(model, said).partition("@")
+        if (name, commit) != (run.model, run.commit):
+            is_of = f"{name}@{commit[:12]}" if name else "not known to be that"
+            found.append(
+                f"it was measured on {run.model}@{run.commit[:12]}, and the model is {is_of}; "
+                f"if it is the same, say --model {run.model}@{run.commit}"
+            )
     if run.parameters and not facts.quantization and run.parameters != facts.total_parameters:
         found.append(f"its model has {run.parameters:,} parameters, and this one {facts.total_parameters:,}")
     try:
@@ -485,3 +491,8 @@ def _sample_problems(task: Task, key: str, number: Number, n: int | None) -> Ite
         yield f"{len(task.items) - len(values)} samples have no {metric}"
     elif values and not math.isclose(sum(values) / len(values), number.value, abs_tol=1e-9):
         yield f"{metric} is {number.value}, and its samples give {sum(values) / len(values)}"
+    elif len(values) > 1 and number.stderr is not None:
+        error = statistics.stdev(values) / math.sqrt(len(values))
+        # Some divide by n, some bootstrap.
+        if not math.isclose(error, number.stderr, rel_tol=0.05, abs_tol=error / len(values)):
+            yield f"the standard error of {metric} is {number.stderr}, and its samples give {error:.4g}"

@@ -268,6 +268,7 @@ RESULT = ("results", TASK)
         (put(*RESULT, "acc_norm,none", value="0.25"), "acc_norm,none is no finite number"),
         (put(*RESULT, "acc_norm_stderr,none", value="N/A"), "a mean without a standard error"),
         (put(*RESULT, "acc_norm_stderr,none", value=-0.1), "the standard error of acc_norm is -0.1"),
+        (put(*RESULT, "acc_norm_stderr,none", value=0.0001), "and its samples give 0.06934"),
         (put("chat_template_sha", value="0" * 64), "chat_template_sha is not the digest"),
         (lambda d: d.update(chat_template=None, chat_template_sha="0" * 64), "its chat template is 000000000000"),
         (put("config", "model_num_parameters", value=1478017), "1,478,017 parameters, and this one 1,478,016"),
@@ -360,6 +361,22 @@ def test_other_weights_than_the_model_s_are_refused_where_they_are_still_there(t
     other = factories.write_model(tmp_path / "other")
     run = lm(tmp_path, change=put("config", "model_args", "pretrained", value=str(other)))
     assert "the weights that it names are not those of the model" in refusal(run, model, EXAM)
+
+
+def test_scores_of_a_model_of_the_hub_do_not_become_those_of_another(tmp_path: Path, model: Path) -> None:
+    """The base has the parameters and the template of what was tuned from it."""
+
+    def of_the_base(document: Document) -> None:
+        document["config"]["model_args"]["pretrained"] = "LiquidAI/LFM2-350M"
+        document["config"]["model_sha"] = "1" * 40
+
+    run = lm(tmp_path, change=of_the_base)
+    told = "it was measured on LiquidAI/LFM2-350M@111111111111, and the model is "
+    assert f"{told}not known to be that" in refusal(run, model, EXAM)
+    tuned = EXAM._replace(model=f"my/tuned@{'2' * 40}")
+    assert f"{told}my/tuned@222222222222" in refusal(run, model, tuned)
+    name = f"LiquidAI/LFM2-350M@{'1' * 40}"
+    assert sealed(run, model, EXAM._replace(model=name))[0].manifest.facts.model == name  # type: ignore[union-attr]
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, model: Path) -> None:
