@@ -23,9 +23,9 @@ Preview = Callable[..., str]
 Screenshot = Callable[..., None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One headless browser for the session."""
+    """One headless browser for a module: while it is open, nothing else in this process may run an event loop."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing; a browser is needed to see how pages are laid out")
     with sync_playwright() as playwright:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hala_release import push
+from hala_release.bundle import Bundle
 from hala_release.errors import CheckFailed, HubError, HubMoved, HubUnavailable, PayloadInvalid
 from hala_release.hub import Hub
 from hala_release.localhub import daemon
@@ -20,7 +21,7 @@ from hala_release.plan import Settle
 from hala_release.release import load
 from hala_release.verify import verify
 from hala_release.wanted import wanted
-from tests.factories import hala_release
+from tests.factories import hala_release, score, write_results
 from tests.publish import families
 from tests.publish.families import REPOS, Kind, card, namespace, owner, planned, pushed, write_card
 
@@ -344,6 +345,30 @@ def test_another_license_on_a_card_that_somebody_else_wrote_is_asked_about(
     pushed(family, hub, settle="theirs")
     after = card(embedded, "model", repo, "v1.0.0")
     assert after.startswith("---\nlicense: mit\n")
+    loaded = load(family)
+    (told,) = verify(loaded, wanted(loaded, family.parent), hub)
+    assert (told.level, told.message) == (
+        "warning",
+        "the key `license` at v1.0.0 is not as the release would write it",
+    ), "terms are nobody's word but the release's"
+
+
+def test_a_score_that_people_changed_is_a_conflict_though_the_release_changes_nothing_there(
+    family: Path, hub: Hub, embedded: daemon.Running
+) -> None:
+    write_results(family.parent / "results", Bundle.open(family.parent / "model"), score())
+    families.artifact(family, "model", results=["results"])
+    pushed(family, hub)
+    repo = model_of(family)
+    text = card(embedded, "model", repo)
+    assert "| 36.9 ± 4.0 |" in text
+    write_card(embedded, "model", repo, text.replace("| 36.9 ± 4.0 |", "| 86.9 ± 4.0 |"))
+    families.edited(family, version="1.1.0")
+    with pytest.raises(CheckFailed) as stopped:
+        pushed(family, hub)
+    assert [finding.message for finding in stopped.value.findings] == ["the region `results` was changed on the Hub"]
+    pushed(family, hub, settle="ours")
+    assert "86.9" not in card(embedded, "model", repo, "v1.1.0")
     assert is_verified(family, hub)
 
 
