@@ -6,17 +6,21 @@ import argparse
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import IO
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hala_release.errors import HalaError, HubUnavailable
 from hala_release.localhub.app import build
 from hala_release.localhub.daemon import ADDRESS, HOST, SERVING, last_port, refuse_foreign
+from hala_release.localhub.store import Store
 
 LOCK_ATTEMPTS = 20
 KEEP_ALIVE = 75
@@ -61,7 +65,7 @@ def serve(root: Path, port: int) -> None:
     with (root / SERVING).open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
         _take(lock, root)
-        application = build(root)
+        store = Store(root)
         with listen(root, port) as opened:
             address = {"port": opened.getsockname()[1], "pid": os.getpid()}
             partial = root / f"{ADDRESS}.partial"
@@ -69,18 +73,45 @@ def serve(root: Path, port: int) -> None:
             partial.replace(root / ADDRESS)
             sys.stderr.write(f"serving {root} on http://{HOST}:{address['port']}\n")
             config = uvicorn.Config(
-                application,
+                dated(build(store)),
                 http="h11",
                 ws="none",
                 lifespan="off",
                 access_log=False,
                 log_level="warning",
                 server_header=False,
+                date_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=2,
             )
-            uvicorn.Server(config).run(sockets=[opened])
+            signal.signal(signal.SIGTERM, _end)  # the server raises it again after its own farewell
+            try:
+                uvicorn.Server(config).run(sockets=[opened])
+            finally:
+                store.apps.close()
+
+
+def dated(application: ASGIApp) -> ASGIApp:
+    """The application with the moment of every answer; the server's own Date is late by up to two seconds.
+
+    A client that reads a log without following it drops lines that are younger than Date and one second.
+    """
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"date", formatdate(usegmt=True).encode())]
+            await send(message)
+
+        await application(scope, receive, answer)
+
+    return answered
+
+
+def _end(number: int, _: object) -> None:
+    """End as a signal asks, but not before what was begun is put in order."""
+    sys.exit(128 + number)
 
 
 def main() -> None:

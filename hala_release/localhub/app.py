@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from starlette.responses import Response
 
@@ -38,7 +38,7 @@ ANY = "GET HEAD POST PUT PATCH DELETE"
 REPO = "/api/{T}/{ns}/{name}"
 PAGE = "/{P}{ns}/{name}"
 
-SPACE_CONTROLS = "hardware sleeptime pause restart dev-mode secrets variables volumes events logs/{log}"
+SPACE_CONTROLS = "sleeptime dev-mode volumes events"
 UNBUILT = {
     "Discussions, and pull requests after they are opened": (REPO + "/discussions", REPO + "/discussions/{rest*}"),
     "Squashing history": (REPO + "/super-squash/{rev}",),
@@ -47,7 +47,7 @@ UNBUILT = {
     "Access requests": (REPO + "/user-access-request/{rest*}",),
     "Likes": (REPO + "/like", REPO + "/likers"),
     "Webhooks": ("/api/settings/webhooks", "/api/settings/webhooks/{rest*}"),
-    "Running Spaces": (
+    "Sleep, development mode, volumes and events of Spaces, and lists of what one can choose for them": (
         *(f"/api/spaces/{{ns}}/{{name}}/{what}" for what in SPACE_CONTROLS.split()),
         *(f"/api/spaces/{what}" for what in ("hardware", "templates", "semantic-search", "zero-gpu/quota")),
     ),
@@ -78,9 +78,9 @@ def nothing(_: Call) -> Response:
     raise Refused(404, "This store does not have that")
 
 
-def build(root: Path) -> Router:
-    """The application over a root directory."""
-    store, traffic, faults, signer = Store(root), Traffic(), Faults(), Signer(root)
+def build(store: Store) -> Router:
+    """The application over a store."""
+    traffic, faults, signer = Traffic(), Faults(), Signer(store.root)
     commits, lfs, xet = Commits(faults, traffic), Lfs(signer, traffic), Xet(signer, traffic)
     local, previews = Local(traffic, faults), Previews()
     routes = [
@@ -126,6 +126,19 @@ def build(root: Path) -> Router:
         Route("POST", REPO + "/commit/{rev}", commits.commit),
         Route("GET", REPO + "/xet-{access}-token/{rev}", xet.token),
         Route("GET", REPO + "/runtime", spaces.runtime),
+        Route("POST", REPO + "/restart", spaces.restart),
+        Route("POST", REPO + "/pause", spaces.pause),
+        Route("POST", REPO + "/hardware", spaces.hardware),
+        Route("GET", REPO + "/logs/{log}", spaces.logs),
+        *(
+            Route(method, f"{REPO}/{kind}", handler)
+            for kind in spaces.SETTINGS
+            for method, handler in (
+                ("GET", partial(spaces.settings, kind)),
+                ("POST", partial(spaces.set_one, kind)),
+                ("DELETE", partial(spaces.delete_one, kind)),
+            )
+        ),
         Route("POST", "/_xet/{store}/v1/xorbs/default/{hash}", xet.xorb, keyless=True),
         Route("POST", "/_xet/{store}/v1/shards", xet.shard, keyless=True),
         Route(ANY, "/_xet/{rest*}", nothing, keyless=True),
@@ -146,6 +159,8 @@ def build(root: Path) -> Router:
         Route("GET HEAD", "/", pages.index),
         Route("GET HEAD", PAGE, pages.repository),
         Route("GET HEAD", PAGE + "/discussions/{num}", pulls.page_of),
+        Route("POST", PAGE + "/_run", spaces.run_here),
+        Route("POST", PAGE + "/_stop", spaces.stop_here),
         Route("GET", "/api/{T}/{name}", repos.without_namespace),
         Route("GET", "/api/{T}/{name}/revision/{rev}", repos.without_namespace),
         Route("GET", "/api/{T}/{name}/tree/{rev}", repos.without_namespace),

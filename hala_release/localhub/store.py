@@ -1,10 +1,11 @@
 """Everything the Hub keeps, under one root directory.
 
 .hala-hub     the store's identity; a directory without it is not a Hub's
-hub.db        repositories, old names, tokens, collections (sqlite)
+hub.db        repositories, old names, tokens, collections, variables and secrets of Spaces (sqlite, 0600)
 repos/ID.git  one bare git repository each, named by an id that never changes
 blobs/        large files by sha256, and xorbs/ chunks of Xet, shared by all repositories
 incoming/     half-received files; emptied at start
+spaces/ID/    what a Space needs to run: checkouts, logs, the home of its app; environments/ are shared by all Spaces
 token         the owner's token; signing.key is behind upload links and Xet tokens (both 0600, made once)
 """
 
@@ -28,6 +29,7 @@ from hala_release.localhub import git
 from hala_release.localhub.blobs import Shelf
 from hala_release.localhub.daemon import MARKER, refuse_foreign
 from hala_release.localhub.refused import Refused
+from hala_release.localhub.running import Apps
 
 SCHEMA = """
 create table if not exists repos (
@@ -42,6 +44,9 @@ create table if not exists collections (
 create table if not exists collection_items (
   key text primary key, collection text not null, kind text not null, item text not null, note text not null,
   position integer not null, unique (collection, kind, item));
+create table if not exists space_settings (
+  key text not null, kind text not null, name text not null, value text not null, description text,
+  updated text not null, primary key (key, kind, name));
 """
 
 
@@ -98,6 +103,8 @@ class Store:
         self.token = (root / "token").read_text().strip()
         self.blobs = Shelf(root / "blobs", root / "incoming")
         self.xorbs = Shelf(root / "xorbs", root / "incoming")
+        self.apps = Apps(root, self.blobs, self.space_settings)
+        (root / "hub.db").touch(mode=0o600)
         self._db = sqlite3.connect(root / "hub.db", check_same_thread=False, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db_lock = threading.RLock()
@@ -174,11 +181,20 @@ class Store:
         with self.db() as db:
             db.execute("insert or ignore into tokens values (?, ?, ?)", (digest(token), git.AUTHOR, role))
 
+    def space_settings(self, key: str) -> tuple[dict[str, str], dict[str, str]]:
+        """The variables and the secrets of a Space, with their values."""
+        with self.db() as db:
+            rows = db.execute("select kind, name, value from space_settings where key = ?", (key,)).fetchall()
+        variables, secrets = ({r["name"]: r["value"] for r in rows if r["kind"] == k} for k in ("variables", "secrets"))
+        return variables, secrets
+
     def _sweep(self) -> None:
         """Remove what a killed server left half done: received parts, and repositories that were never announced."""
         for part in (self.root / "incoming").iterdir():
             part.unlink()
-        known = {f"{repo.key}.git" for repo in self.repos()}
+        keys = {repo.key for repo in self.repos()}
+        self.apps.sweep(keys)
+        known = {f"{key}.git" for key in keys}
         for path in (self.root / "repos").iterdir():
             if path.name not in known:
                 shutil.rmtree(path)

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import blobs, git, names, pointers, revisions
-from hala_release.localhub.calls import pulls
+from hala_release.localhub.calls import pulls, spaces
 from hala_release.localhub.faults import Faults
 from hala_release.localhub.pointers import Pointer
 from hala_release.localhub.refused import Refused
@@ -92,6 +92,8 @@ class Commits:
             self._faults.strike("before-commit")
             opens = call.flag("create_pr")
             oid, ref = await run_in_threadpool(_apply, call.store, repo, call.params["rev"], body, opens=opens)
+        if ref == "refs/heads/main":
+            await run_in_threadpool(spaces.follow, call.store, repo)
         self._faults.strike("after-commit")
         page = f"{call.base}/{repo.url_path}"
         answer = {"success": True, "commitOid": oid, "commitUrl": f"{page}/commit/{oid}", "hookOutput": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -93,8 +94,9 @@ OF_KIND: dict[str, dict[str, Callable[[Facts], Any]]] = {
     "dataset": {},
     "space": {
         "sdk": lambda f: f.card.get("sdk") or f.repo.sdk,
-        "subdomain": lambda f: f.repo.id.lower().replace("/", "-"),
-        "runtime": lambda f: spaces.state(f.repo, f.commit),
+        "subdomain": lambda f: re.sub("[^a-z0-9]+", "-", f.repo.id.lower()),
+        "host": lambda f: spaces.host(f.store, f.repo),
+        "runtime": lambda f: spaces.state(f.store, f.repo),
     },
 }
 ASKED: dict[str, dict[str, Callable[[Facts], Any]]] = {

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from hala_release.localhub import git, names, store
 from hala_release.localhub.attributes import GITATTRIBUTES
-from hala_release.localhub.calls import cards, info
+from hala_release.localhub.calls import cards, info, spaces
 from hala_release.localhub.refused import Refused
 from hala_release.localhub.store import Repo, Store
 from hala_release.localhub.wire import Call, text
@@ -52,8 +52,9 @@ def create(call: Call) -> Response:
     namespace, name = names.repo_id(text(values, "organization", caller.name), text(values, "name"))
     private = values.get("private")
     visibility = _visibility(text(values, "visibility", "private" if private is True else "public"))
-    if asked := [key for key in ("secrets", "variables", "volumes", "template") if values.get(key)]:
-        raise Refused(501, f"Running Spaces is not built yet in this Hub, so {', '.join(asked)} cannot be kept")
+    if asked := [key for key in ("volumes", "template") if values.get(key)]:
+        raise Refused(501, f"{', '.join(asked)} of Spaces: not built yet in this Hub")
+    given = spaces.given(values) if kind == "space" else []
     sdk = text(values, "sdk", "")
     if kind == "space" and sdk not in ("gradio", "streamlit", "docker", "static"):
         raise Refused(400, "A Space needs `sdk`: gradio, docker, static or streamlit")
@@ -66,6 +67,7 @@ def create(call: Call) -> Response:
     if taken or not _insert(call.store, row):
         message = f"You already created this {kind} repo"
         raise Refused(409, message, body={"url": _url(call, call.store.find(kind, wanted))})
+    spaces.keep(call.store, row[0], given)
     return JSONResponse({"url": _url(call, call.store.find(kind, wanted)), "name": wanted, "id": row[0]})
 
 
@@ -113,8 +115,10 @@ def delete(call: Call) -> Response:
         with call.store.db() as db:
             db.execute("delete from repos where key = ?", (repo.key,))
             db.execute("delete from old_names where key = ?", (repo.key,))
+            db.execute("delete from space_settings where key = ?", (repo.key,))
             db.execute("delete from collection_items where kind = ? and item = ?", (kind, repo.id))
         shutil.rmtree(repo.git_dir, ignore_errors=True)
+    call.store.apps.forget(repo.key)
     return JSONResponse({})
 
 
@@ -140,6 +144,7 @@ def move(call: Call) -> Response:
             )
     except sqlite3.IntegrityError as error:
         raise Refused(409, f"A {kind} repository called {target} already exists") from error
+    call.store.apps.pause(repo.key)
     return JSONResponse({"url": f"{call.base}/{target}"})
 
 
