@@ -19,6 +19,27 @@ POLICY = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+ACTING = {
+    **POLICY,
+    "Content-Security-Policy": POLICY["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'"),
+    "Referrer-Policy": "same-origin",
+}
+"""For a page with buttons: without a referrer, a browser would not say from which page a button was pressed."""
+SANDBOX = "allow-scripts allow-same-origin allow-forms allow-popups allow-downloads allow-modals"
+"""An app may do what an app does; it may not lead the page around it elsewhere."""
+LOOK_AGAIN = 3
+STAGES = {
+    "PAUSED": "This Space is resting. Its app starts when somebody asks.",
+    "NO_APP_FILE": "This Space has no app file yet.",
+    "BUILDING": "The app is being built. This page looks again every few seconds.",
+    "APP_STARTING": "The app is built, and starts now. This page looks again every few seconds.",
+    "RUNNING": "The app is running.",
+    "RUNNING_BUILDING": "A newer version is being built. Until it is there, the one before it answers.",
+    "RUNNING_APP_STARTING": "A newer version starts now. Until it answers, the one before it does.",
+    "CONFIG_ERROR": "The card does not say how to run this Space.",
+    "BUILD_ERROR": "The app could not be built. These are the last words of the build:",
+    "RUNTIME_ERROR": "The app ended, or never answered. These are its last words:",
+}
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --text: #1f2328; --faint: #59636e; --line: #d1d9e0; --soft: #f6f8fa;
   --link: #0a5bc4; }
@@ -53,6 +74,10 @@ th[align=left], td[align=left] { text-align: left; }
 th { background: var(--soft); }
 blockquote { margin: 1rem 0; padding-inline-start: 1rem; border-inline-start: .25rem solid var(--line);
   color: var(--faint); }
+iframe { width: 100%; height: 42rem; border: 1px solid var(--line); border-radius: .4rem; background: #fff; }
+form { margin: 1rem 0; }
+button { font: inherit; padding: .3rem 1.1rem; border: 1px solid var(--line); border-radius: .4rem; cursor: pointer;
+  background: var(--soft); color: var(--text); }
 code, kbd, samp { direction: ltr; unicode-bidi: isolate;
   font: .9em ui-monospace, "DejaVu Sans Mono", "Noto Sans Mono", monospace; background: var(--soft);
   border-radius: .25rem; padding: .1em .3em; }
@@ -76,6 +101,20 @@ class File(NamedTuple):
     size: int
 
 
+class Panel(NamedTuple):
+    """What the page of a Space shows of its app."""
+
+    stage: str
+    app: str
+    """Where the app answers; empty if it does not."""
+    words: str
+    """What it printed, or why it failed."""
+    buttons: str
+    """The address below which the buttons are; empty if this Space is not run here."""
+    why: str = ""
+    """Why it is not run here."""
+
+
 class View(NamedTuple):
     """What the page of a repository shows."""
 
@@ -91,16 +130,26 @@ class View(NamedTuple):
     tags: list[str]
     here: Mapping[tuple[str, str], str]
     """Kind and id of the repositories that the card names and that can be opened here, to their pages."""
+    panel: Panel | None = None
 
 
-def frame(title: str, *parts: str, status: int = 200) -> Response:
-    """A whole page."""
+def frame(title: str, *parts: str, status: int = 200, panel: Panel | None = None) -> Response:
+    """A whole page; with a panel it may press buttons, look again by itself, and show the app."""
+    headers = POLICY if panel is None else _acting(panel)
+    again = panel and panel.stage.endswith(("BUILDING", "STARTING"))
     head = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        + (f"<meta http-equiv=refresh content={LOOK_AGAIN}>" if again else "")
+        + f"<title>{escape(title)}</title><style>{STYLE}</style>"
     )
-    return HTMLResponse("\n".join((head, *parts)), status, headers=POLICY)
+    return HTMLResponse("\n".join((head, *parts)), status, headers=headers)
+
+
+def _acting(panel: Panel) -> dict[str, str]:
+    if not panel.app:
+        return ACTING
+    return {**ACTING, "Content-Security-Policy": f"{ACTING['Content-Security-Policy']}; frame-src {panel.app}"}
 
 
 def headed(title: str, *parts: str) -> Response:
@@ -130,11 +179,34 @@ def show(view: View) -> Response:
     return frame(
         view.repo,
         head,
+        _app(view.panel, view.repo) if view.panel else "",
         f"<article>{card}</article>",
         _results(view.metadata),
         f"<h2>Files</h2>{listed(files)}",
         f"<h2>Tags</h2>{listed(tags) if tags else '<p>None.</p>'}",
+        panel=view.panel,
     )
+
+
+def _app(panel: Panel, repo: str) -> str:
+    """The app of a Space, what it is doing, and what one can ask of it."""
+    parts = [f"<p>{escape(panel.why or STAGES.get(panel.stage, panel.stage))} <small>{escape(panel.stage)}</small>"]
+    if panel.app:
+        parts.append(f" <a href='{panel.app}/' target=_blank rel=noreferrer>Open the app alone</a>")
+    if panel.app and panel.stage == "RUNNING":
+        what = escape(f"The app of {repo}", quote=True)
+        parts.append(f"<iframe title='{what}' src='{panel.app}/' sandbox='{SANDBOX}' allow=clipboard-write></iframe>")
+    if panel.words:
+        parts.append(f"<pre>{escape(panel.words)}</pre>")
+    if panel.buttons and panel.stage in ("PAUSED", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR"):
+        parts.append(
+            f"<form method=post action='{panel.buttons}/_run'><button>Run it here</button> "
+            "<small>The app will run on this computer, with the rights of whoever runs this Hub. "
+            "Run what you trust.</small></form>"
+        )
+    elif panel.buttons and panel.stage != "NO_APP_FILE":
+        parts.append(f"<form method=post action='{panel.buttons}/_stop'><button>Stop</button></form>")
+    return f"<section>{''.join(parts)}</section>"
 
 
 def size(count: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from hala_release.localhub import git, page, pointers, revisions
-from hala_release.localhub.calls import cards
+from hala_release.localhub.calls import cards, spaces
 from hala_release.localhub.page import File, View
 from hala_release.localhub.wire import Call
 
@@ -46,6 +46,7 @@ def repository(call: Call) -> Response:
         caption=f"{repo.kind} at {revision}",
         tags=[ref.removeprefix("refs/tags/") for ref in git.refs(repo.git_dir, "refs/tags/")],
         here=named_here(call, metadata),
+        panel=spaces.panel(call.store, repo) if repo.kind == "space" else None,
     )
     return page.show(view)
 

@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from hala_release.localhub import building, daemon, git, revisions
 from hala_release.localhub.building import SDK, Source
 from hala_release.localhub.calls import cards
+from hala_release.localhub.page import Panel
 from hala_release.localhub.refused import Refused
-from hala_release.localhub.running import RUNNING
+from hala_release.localhub.running import LAST_LINES, RUNNING
 from hala_release.localhub.starting import FIXED
 from hala_release.localhub.store import Repo, Store, now
 from hala_release.localhub.wire import Call, items, text
@@ -78,6 +79,23 @@ def _address(store: Store, repo: Repo) -> str:
 
 def _sdk(repo: Repo, header: dict[str, Any]) -> str:
     return str(header.get("sdk") or repo.sdk)
+
+
+def panel(store: Store, repo: Repo) -> Panel:
+    """What the page of a Space shows of its app."""
+    told = state(store, repo)
+    stage, error = str(told["stage"]), str(told.get("errorMessage", ""))
+    sdk = _sdk(repo, cards.of(repo, "refs/heads/main"))
+    if sdk == "static":
+        return Panel(stage, "", "", "", "A static Space has no app to start: its files are all there is.")
+    if sdk != SDK:
+        return Panel(stage, "", "", "", f"This Hub does not run {sdk} Spaces.")
+    words = error
+    if stage.endswith("BUILDING"):
+        words = store.apps.log(repo.key, "build").tail(LAST_LINES)
+    elif stage.endswith("STARTING"):
+        words = "\n".join(store.apps.log(repo.key, which).tail(LAST_LINES) for which in ("build", "run"))
+    return Panel(stage, host(store, repo) or "", words, f"/{repo.url_path}")
 
 
 def source(repo: Repo) -> Source:
