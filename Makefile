@@ -50,6 +50,7 @@ lint: .venv/dev.done  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd spaces/hala && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache/space .
 
 format: .venv/dev.done  ## Set the code in its one form
 	$(BIN)/ruff check --fix .

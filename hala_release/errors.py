@@ -16,7 +16,8 @@ decides the exit code.
     │   ├── HubMissing              no such repository, revision or file
     │   ├── HubMoved                the Hub changed under us
     │   ├── TagTaken                the version's tag names something else
-    │   └── HubUnavailable          no answer, or an answer of the 5xx kind
+    │   ├── HubUnavailable          no answer, or an answer of the 5xx kind
+    │   └── SpaceFailed             a Space does not run, or does not answer
     ├── EngineMissing 6         a heavy library is not in this environment
     └── Unfinished 7            tasks of a stage failed, or a scheduler still has them
 """
@@ -101,6 +102,10 @@ class TagTaken(HubError):
 
 class HubUnavailable(HubError):
     """The Hub could not be reached, or failed on its side."""
+
+
+class SpaceFailed(HubError):
+    """A Space was built and does not run, or runs and does not answer."""
 
 
 class EngineMissing(HalaError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ class Family(NamedTuple):
     members: tuple[Member, ...]
     """In the order of publication."""
     reported: tuple[Reported, ...] = ()
+    pins: Mapping[str, str] = {}
+    """The commit of this version, by repository id of the models that have one."""
 
     def bundle_of(self, kind: str, repo: str) -> Bundle | None:
         """Return the bundle of a repository, if it is one of the family."""

@@ -41,6 +41,7 @@ from hala_release.manifest import Kind
 # httpx.HTTPError with huggingface_hub 1.x, httpx2.HTTPError with 2.x: the client's own error derives from it.
 _HTTPError: type[Exception] = HfHubHTTPError.__bases__[0]
 
+LOG_LINES = 40
 _TOKEN = re.compile(r"\b(?:hf_[\w.-]{8,}|ey[\w-]{10,}\.[\w-]+\.[\w-]+)")
 _BENCHMARK = "benchmark:official"
 _FIX_DENIED = "export HF_TOKEN with write access to it, or run `hf auth login`"
@@ -77,6 +78,17 @@ class Staged(NamedTuple):
     """Blobs that lie on the Hub, invisible until a commit names them."""
 
     additions: list[CommitOperationAdd]
+
+
+class Runtime(NamedTuple):
+    """How a Space is."""
+
+    stage: str
+    """As the Hub calls it, for example RUNNING or BUILD_ERROR."""
+    commit: str | None
+    """The commit that the stage is about; None where the Hub does not tell."""
+    url: str | None
+    """Where the app answers."""
 
 
 class Hub:
@@ -150,20 +162,63 @@ class Hub:
                 if isinstance(entry, RepoFile)
             }
 
+    def read(self, kind: Kind, repo: str, path: str, revision: str) -> bytes:
+        """Return a small file."""
+        with self._door(f"{path} of {repo}"):
+            url = hf_hub_url(repo, path, repo_type=kind, revision=revision, endpoint=self.endpoint)
+            answer = get_session().get(url, headers=self._headers(), follow_redirects=True)
+            hf_raise_for_status(answer)
+            return bytes(answer.content)
+
     def text(self, kind: Kind, repo: str, path: str, revision: str) -> str:
         """Return a small text file.
 
         Raises:
             HubError: it is not UTF-8.
         """
-        with self._door(f"{path} of {repo}"):
-            url = hf_hub_url(repo, path, repo_type=kind, revision=revision, endpoint=self.endpoint)
-            answer = get_session().get(url, headers=self._headers(), follow_redirects=True)
-            hf_raise_for_status(answer)
         try:
-            return answer.content.decode()
+            return self.read(kind, repo, path, revision).decode()
         except UnicodeDecodeError as error:
             raise HubError(f"{path} of {repo} is not UTF-8 text: {error}", fix="save it as UTF-8 there") from error
+
+    def before(self, kind: Kind, repo: str, commit: str) -> str | None:
+        """Return the commit that another one was made on; None for the first."""
+        with self._door(f"{repo} at {commit}"):
+            history = self._api.list_repo_commits(repo, repo_type=kind, revision=commit)
+        return history[1].commit_id if len(history) > 1 else None
+
+    def runtime(self, repo: str) -> Runtime:
+        """Return how a Space is."""
+        with self._door(repo):
+            now = self._api.get_space_runtime(repo)
+            host = self._api.space_info(repo).host if now.stage.startswith("RUNNING") else None
+        return Runtime(str(now.stage), now.raw.get("sha"), host)
+
+    def restart(self, repo: str) -> bool:
+        """Start a Space that does not run; tell whether this Hub runs Spaces of its kind."""
+        with self._door(repo):
+            try:
+                self._api.restart_space(repo)
+            except HfHubHTTPError as error:
+                if error.response.status_code == 501:
+                    return False
+                raise
+        return True
+
+    def logs(self, repo: str, *, build: bool) -> list[str]:
+        """Return what a Space's build, or its program, said last; at most a screenful of lines."""
+        with self._door(f"the logs of {repo}"):
+            lines = "".join(self._api.fetch_space_logs(repo, build=build)).splitlines()
+        return [_redacted(line) for line in lines[-LOG_LINES:]]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is a Hub on this machine."""
+        return self.endpoint.startswith("http://127.0.0.1:")
+
+    def key_of_apps(self) -> str | None:
+        """Return the token with which a private Space lets its owner in; a Hub on this machine asks for none."""
+        return None if self.is_here else self._token
 
     def benchmarks(self) -> frozenset[str]:
         """Return the datasets that the Hub keeps leaderboards of."""
@@ -328,7 +383,7 @@ class Hub:
 
     def received_bytes(self, repos: Collection[tuple[Kind, str]]) -> int | None:
         """Return what an embedded Hub has received for these repositories, in bytes; None elsewhere: nobody tells."""
-        if not self.endpoint.startswith("http://127.0.0.1:"):
+        if not self.is_here:
             return None
         with self._door(self.endpoint):
             answer = get_session().get(f"{self.endpoint}/_local/stats", headers=self._headers())

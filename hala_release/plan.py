@@ -29,6 +29,9 @@ class RepoPlan(Record):
     parent: str | None
     """Commit that the changes are based on; None for a new repository."""
     changes: tuple[Change, ...]
+    """Of a Space with models that are yet to be pushed: as if their commits were known."""
+    commit: str | None
+    """The commit that the tag of this version names; None where it is yet to be made."""
     tag: str
     needs_tag: bool
     """Whether the tag is yet to be made; where it exists it names exactly what was sealed."""
@@ -107,13 +110,15 @@ def make(release: Release, wanted: Sequence[Wanted], hub: Hub, *, settle: Settle
     items: list[tuple[Kind, str]] = [
         (want.kind, head.repo if head else want.repo) for want, head in zip(wanted, heads, strict=True)
     ]
+    repos: list[RepoPlan] = []
+    for want, head in zip(wanted, heads, strict=True):
+        pins = {repo.repo: repo.commit for repo in repos if repo.kind == "model" and repo.commit}
+        repos.append(_repo_plan(release, want.pinned(pins), head, hub, benchmarks, settle))
     return Plan(
         release=release.name,
         version=release.version,
         endpoint=hub.endpoint,
-        repos=tuple(
-            _repo_plan(release, want, head, hub, benchmarks, settle) for want, head in zip(wanted, heads, strict=True)
-        ),
+        repos=tuple(repos),
         collection=_collection_plan(release, items, hub),
     )
 
@@ -140,6 +145,7 @@ def _repo_plan(
         create=head is None,
         parent=head.commit if head else None,
         changes=() if tagged else changes,
+        commit=tagged,
         tag=release.tag,
         needs_tag=not tagged,
         card_differs=bool(tagged and changes),

@@ -5,7 +5,10 @@
     commit             one per repository, on the commit that the plan was made from
     verify             the remote tree against the manifest
     tag                every repository, after all of them are right
-    show               new repositories become visible; then the collection
+    show               new repositories become visible
+    Spaces             the same for each, with the commits of the models in it; before its tag it has to run and answer,
+                       or it goes back to what it was
+    collect            the collection, last
 
 A repository that is to be private is hidden first, before anything of the release is in it.
 
@@ -20,15 +23,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hala_release import card
+from hala_release import card, live
 from hala_release.disk import append_line
 from hala_release.errors import CheckFailed, HubError, HubMoved, HubUnavailable, TagTaken
 from hala_release.finding import Finding
 from hala_release.hub import Hub, Staged
 from hala_release.manifest import Kind, Record, SpaceFacts
 from hala_release.plan import CollectionPlan, Plan, RepoPlan
+from hala_release.release import SpaceArtifact
 from hala_release.talk import Talk, silence
-from hala_release.wanted import Wanted
+from hala_release.wanted import Change, Wanted
 
 
 class Receipt(Record):
@@ -60,9 +64,15 @@ class _Work:
 
     plan: RepoPlan
     want: Wanted
+    changes: tuple[Change, ...] = ()
     parent: str = ""
     staged: Staged | None = None
     commit: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody else has seen the repository yet."""
+        return self.plan.create or self.plan.visibility == "show"
 
 
 def is_settled(plan: Plan) -> None:
@@ -96,7 +106,9 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     is_settled(plan)
     by_repo = {(want.kind, want.repo): want for want in wanted}
     works = [
-        _Work(repo, _as_planned(repo, by_repo[repo.kind, repo.repo])) for repo in plan.repos if not repo.is_nothing
+        _Work(repo, _as_planned(repo, by_repo[repo.kind, repo.repo]), repo.changes)
+        for repo in plan.repos
+        if not repo.is_nothing
     ]
     talk(f"publishing as {hub.user()}")
     for work in works:
@@ -108,6 +120,28 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     before = hub.received_bytes(names)
     for work in works:
         _is_as_planned(work, hub)
+    done = _publish([work for work in works if work.plan.kind != "space"], plan, hub, receipts, talk)
+    pins = {repo.repo: repo.commit for repo in plan.repos if repo.kind == "model" and repo.commit}
+    pins |= {work.plan.repo: work.commit for work in works if work.plan.kind == "model"}
+    for work in works:
+        if work.plan.kind == "space":
+            work.want = work.want.pinned(pins)
+            if work.plan.changes:
+                tree = {} if work.plan.create else hub.tree(work.plan.kind, work.plan.repo, work.parent)
+                work.changes = work.want.changes(tree)
+            done += _publish([work], plan, hub, receipts, talk)
+    after = hub.received_bytes(names)
+    if plan.collection:
+        _collect(plan.collection, hub, talk)
+    for work in works:
+        _propose(work, plan, hub, talk)
+    # A Hub that was started again in between counts from zero, so it does not tell either.
+    sent = after - before if before is not None and after is not None and after >= before else None
+    return Pushed(receipts=tuple(done), sent_bytes=sent)
+
+
+def _publish(works: Sequence[_Work], plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> list[Receipt]:
+    """Bring repositories to the Hub together: none is tagged before all are right, none shown before all are tagged."""
     for work in works:
         _open(work, hub, talk)
     for work in works:
@@ -119,18 +153,15 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
         _commit(work, hub, f"Release {plan.release} {plan.version}", talk)
     for work in works:
         _verify(work, hub, talk)
+    for work in works:
+        if isinstance(work.want.artifact, SpaceArtifact) and work.plan.needs_tag:
+            space, whole = work.want.artifact, work.want.family
+            live.prove(space, work.plan.repo, work.commit, whole, hub, is_new=work.is_new, talk=talk)
     done = [_tag(work, plan, hub, receipts, talk) for work in works]
-    after = hub.received_bytes(names)
     for work in works:
         if work.plan.visibility == "show":
             _show_or_hide(work, hub, talk)
-    if plan.collection:
-        _collect(plan.collection, hub, talk)
-    for work in works:
-        _propose(work, plan, hub, talk)
-    # A Hub that was started again in between counts from zero, so it does not tell either.
-    sent = after - before if before is not None and after is not None and after >= before else None
-    return Pushed(receipts=tuple(done), sent_bytes=sent)
+    return done
 
 
 def _as_planned(plan: RepoPlan, want: Wanted) -> Wanted:
@@ -184,10 +215,11 @@ _FIX_MOVED = "run `hala-release plan` to see what is new, then push"
 
 
 def _stage(work: _Work, hub: Hub, talk: Talk) -> None:
-    sent = [change.path for change in work.plan.changes if change.after is not None]
-    if not work.plan.changes:
+    if not work.changes:
         return
-    number, size = f"{len(sent):,} of {len(work.want.entries):,} files", f"{work.plan.upload_bytes:,} bytes"
+    sent = [change.path for change in work.changes if change.after is not None]
+    size_of = sum(change.after or 0 for change in work.changes)
+    number, size = f"{len(sent):,} of {len(work.want.entries):,} files", f"{size_of:,} bytes"
     talk(f"sending {number} to {work.plan.repo}, {size}")
     files = {path: (work.want.source(path), work.want.entries[path].sha256) for path in sent}
     work.staged = hub.stage(work.plan.kind, work.plan.repo, files)
@@ -198,7 +230,7 @@ def _commit(work: _Work, hub: Hub, title: str, talk: Talk) -> None:
         return
     kind, repo = work.plan.kind, work.plan.repo
     talk(f"committing to {repo}")
-    lost = [change.path for change in work.plan.changes if change.after is None]
+    lost = [change.path for change in work.changes if change.after is None]
     try:
         work.commit = hub.commit(kind, repo, work.staged, delete=lost, parent=work.parent, title=title)
     except HubError:
@@ -284,7 +316,7 @@ def _tag(work: _Work, plan: Plan, hub: Hub, receipts: Path, talk: Talk) -> Recei
         repo=repo,
         commit=work.commit,
         tag=tag,
-        files=len(work.plan.changes),
+        files=len(work.changes),
     )
     append_line(receipts, receipt.model_dump_json())
     return receipt

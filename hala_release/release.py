@@ -67,6 +67,7 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+AppLanguage = Literal["ar", "en"]
 HubName = Annotated[str, AfterValidator(_hub_name)]
 HubRepo = Annotated[str, AfterValidator(_hub_repo)]
 HubId = Annotated[str, AfterValidator(_hub_id)]
@@ -187,9 +188,39 @@ class ModelArtifact(_Artifact):
 
 
 class SpaceArtifact(_Artifact):
-    """A Space repository; its README.md is part of the bundle."""
+    """A Space repository; its README.md is part of the bundle.
+
+    With `chat` or `translate` it is the Space that comes with hala-release, or one like it: it gets the models, pinned
+    by their commits, and what its page says about them; once it runs, it is asked.
+    """
 
     kind: Literal["space"]
+    chat: tuple[HubRepo, ...] = ()
+    """Models of this release to talk with, the first one chosen at the start."""
+    translate: Mapping[AppLanguage, HubRepo] = {}
+    """Language that is translated into -> the model of this release that does it."""
+    prompts: Mapping[AppLanguage, Annotated[str, Field(pattern=r"\{text\}")]] = {
+        "ar": "Translate everything that follows into Arabic:\n\n{text}",
+        "en": "Translate everything that follows into English:\n\n{text}",
+    }
+    """Language that is translated into -> what the model is told; `{text}` stands for the text."""
+    examples: Mapping[AppLanguage, tuple[str, ...]] = {
+        "ar": ("ما عاصمة المغرب؟", "اكتب رسالة قصيرة أعتذر فيها عن تأخري."),
+        "en": ("What is the capital of Morocco?", "Explain in two sentences why the sky is blue."),
+    }
+    """What the page offers to ask."""
+    hardware: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "cpu-basic"
+    """Flavor of the Hub that the Space is made for, for example `zero-a10g`; a suggestion, you choose."""
+
+    @property
+    def is_app(self) -> bool:
+        """Whether it gets the family's models."""
+        return bool(self.chat or self.translate)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it uses, as release.yaml names them."""
+        return tuple(dict.fromkeys((*self.chat, *self.translate.values())))
 
 
 Artifact = DatasetArtifact | ModelArtifact | SpaceArtifact
@@ -254,6 +285,15 @@ class Release(Record):
             if key in seen:
                 raise ValueError(f"artifacts: {artifact.kind} {artifact.repo} is named twice")
             seen.add(key)
+        return self
+
+    @model_validator(mode="after")
+    def _spaces_use_models_of_the_release(self) -> Release:
+        models = {self.repo_id(artifact.repo) for artifact in self.artifacts if artifact.kind == "model"}
+        for artifact in self.artifacts:
+            for name in artifact.models if isinstance(artifact, SpaceArtifact) else ():
+                if self.repo_id(name) not in models:
+                    raise ValueError(f"artifacts: {artifact.repo} uses {name}, which is no model of this release")
         return self
 
     @property

@@ -14,10 +14,17 @@ from hala_release.wanted import Change, Wanted
 def verify(release: Release, wanted: Sequence[Wanted], hub: Hub) -> list[Finding]:
     """Return how the Hub differs from the release at its tag; nothing where it is exactly what was sealed."""
     benchmarks = hub.benchmarks() if any(want.leaderboards for want in wanted) else frozenset[str]()
-    return [finding for want in wanted for finding in _repository(release, want, hub, benchmarks)]
+    pins: dict[str, str] = {}
+    found: list[Finding] = []
+    for want in wanted:
+        found += _repository(release, want.pinned(pins), hub, benchmarks, pins)
+    return found
 
 
-def _repository(release: Release, want: Wanted, hub: Hub, benchmarks: Collection[str]) -> Iterator[Finding]:
+def _repository(
+    release: Release, want: Wanted, hub: Hub, benchmarks: Collection[str], pins: dict[str, str]
+) -> Iterator[Finding]:
+    """Yield what differs in one repository, and note the commit of a model."""
     head = hub.head(want.kind, want.repo)
     if head is None:
         yield _error(want.repo, f"there is no such {want.kind} on {hub.endpoint}, or this token may not see it")
@@ -30,6 +37,8 @@ def _repository(release: Release, want: Wanted, hub: Hub, benchmarks: Collection
     if tagged is None:
         yield _error(want.repo, f"it has no tag {release.tag}")
         return
+    if want.kind == "model":
+        pins[want.repo] = tagged
     tree = hub.tree(want.kind, want.repo, tagged)
     live = hub.text(want.kind, want.repo, card.NAME, tagged) if card.NAME in tree else None
     met, conflicts = want.meeting(live, benchmarks)

@@ -68,7 +68,7 @@ class Wanted:
     @cached_property
     def rendered(self) -> dict[str, bytes]:
         """What is not of the bundle, by path: the card, charts, results."""
-        files = {path: data for path, data in card.files(self.member).items() if path not in self._without}
+        files = {path: data for path, data in card.files(self.member, self.family).items() if path not in self._without}
         return {card.NAME: self.card.encode(), **files}
 
     @cached_property
@@ -84,7 +84,7 @@ class Wanted:
     def paths(self) -> frozenset[str]:
         """Every path, of which nothing has to be drawn."""
         sealed = {entry.path for entry in self.bundle.manifest.files}
-        return frozenset({card.NAME, *sealed, *card.beside(self.member)} - self._without)
+        return frozenset({card.NAME, *sealed, *card.beside(self.member, self.family)} - self._without)
 
     @property
     def leaderboards(self) -> Mapping[str, str]:
@@ -110,6 +110,14 @@ class Wanted:
         without = [path for path, dataset in self.leaderboards.items() if dataset not in benchmarks]
         return Meeting(self.revised(text=merged.text, without=without), merged.conflicts)
 
+    def pinned(self, pins: Mapping[str, str]) -> Wanted:
+        """Return the same with models at other commits; only what a Space holds depends on them.
+
+        Args:
+            pins: repository id of a model -> commit.
+        """
+        return self if self.kind != "space" else Wanted(self.member, self.family._replace(pins=pins))
+
     def revised(self, *, text: str | None, without: Collection[str]) -> Wanted:
         """Return the same with another card, and without files that go with it."""
         return Wanted(self.member, self.family, text=self.card if text is None else text, without=without)
@@ -132,8 +140,9 @@ class Wanted:
 
     def sealed(self, changes: Sequence[Change]) -> tuple[Change, ...]:
         """Return those of the changes that are in sealed files: what is rendered changes without a seal."""
-        if self.kind == "space":  # beside its card, everything is its own
-            return tuple(change for change in changes if change.path != card.NAME)
+        if self.kind == "space":
+            made = {card.NAME, *card.beside(self.member, self.family)}
+            return tuple(change for change in changes if change.path not in made)
         return tuple(change for change in changes if not card.is_rendered(change.path))
 
     def _holds(self, remote: RemoteFile | None, entry: FileEntry) -> bool:

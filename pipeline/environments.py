@@ -2,7 +2,7 @@
 
 `work` holds everything but vLLM, whose pins exclude those of the others: `serve` is its own, and reached over HTTP.
 Floors are in pipeline/envs/*.in, the locks made from them in pipeline/envs/*.txt; `make env-work` and `make env-serve`
-install a lock, `python -m pipeline.environments` makes all of them anew.
+install a lock, `python -m pipeline.environments` makes all of them anew, and those of the Space with them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Lock(NamedTuple):
     """Whether torch has to be the build for CPUs, which pip finds at its `find-links`."""
     without: tuple[str, ...] = ()
     """Packages that are asked for and left out: their builds are for CUDA, and fail beside a torch for CPUs."""
+    python: str = "3.11"
+    folder: str = "pipeline/envs"
+    any_torch: bool = False
+    """Whether torch is named without its build, so that pip takes the one that it finds."""
 
 
 _PIPELINE = ("pyproject.toml", "--extra", "corpus", "--extra", "demo")
@@ -41,6 +45,8 @@ LOCKS = {
     "work-cuda": Lock((*_PIPELINE, "pipeline/envs/work.in"), cpu=False),
     "serve-cpu": Lock(("pipeline/envs/serve-cpu.in",), True, ("torchvision", "torchaudio", "torchcodec", "triton")),
     "serve-cuda": Lock(("pipeline/envs/serve-cuda.in",), cpu=False),
+    "requirements": Lock(("spaces/hala/requirements.in",), cpu=True, folder="spaces/hala", any_torch=True),
+    "requirements-zero": Lock(("spaces/hala/requirements-zero.in",), cpu=False, python="3.12", folder="spaces/hala"),
 }
 
 
@@ -81,7 +87,7 @@ def resolve(lock: Lock) -> list[str]:
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-config", *lock.floors),
-            *("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28"),
+            *("--python-version", lock.python, "--python-platform", "x86_64-manylinux_2_28"),
             *("--no-annotate", "--no-header", "--no-emit-find-links", "--no-emit-index-url"),
             *(option for name in lock.without for option in ("--no-emit-package", name)),
         ],
@@ -99,7 +105,7 @@ def resolve(lock: Lock) -> list[str]:
             "there is no build of torch for CPUs among what pip finds",
             fix="name the place of one in PIP_FIND_LINKS: a folder of wheels, or PyTorch's own index of CPU builds",
         )
-    return found
+    return [line.replace("+cpu", "") for line in found] if lock.any_torch else found
 
 
 def _installed(name: str) -> bool:
@@ -115,8 +121,8 @@ def main() -> int:
     try:
         for name, lock in LOCKS.items():
             floors = next(one for one in reversed(lock.floors) if one.endswith(".in"))
-            head = f"# Made from {Path(floors).name} by `make locks`, for Python 3.11 on Linux, x86-64.\n"
-            (FOLDER / f"{name}.txt").write_text(head + "\n".join(resolve(lock)) + "\n", encoding="utf-8")
+            head = f"# Made from {Path(floors).name} by `make locks`, for Python {lock.python} on Linux, x86-64.\n"
+            (ROOT / lock.folder / f"{name}.txt").write_text(head + "\n".join(resolve(lock)) + "\n", encoding="utf-8")
     except HalaError as error:
         sys.stderr.write(f"error: {error}\n  fix: {error.fix}\n")
         return error.exit_code

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from hala_release import regions
-from hala_release.card import charts, dataset, evals, model, scores, space, words
+from hala_release.card import app, charts, dataset, evals, model, scores, space, words
 from hala_release.card.shown import title
 from hala_release.errors import ConfigError
 from hala_release.family import Family, Member
@@ -52,7 +52,7 @@ def _rendered(member: Member, family: Family) -> str:
             header = dataset.header(artifact, facts, member, family)
             made = words.regions("dataset", dataset.values(artifact, facts, member, family))
         case SpaceArtifact(), SpaceFacts():
-            return space.render(facts, member, family)
+            return space.render(artifact, facts, member, family)
         case _:
             raise ConfigError(
                 f"{artifact.repo} is a {artifact.kind} in the release, its bundle {member.bundle.root} "
@@ -62,12 +62,15 @@ def _rendered(member: Member, family: Family) -> str:
     return regions.compose(header, made)
 
 
-def files(member: Member) -> dict[str, bytes]:
-    """Return what goes with a card: the results that its numbers come from, charts, entries of leaderboards.
+def files(member: Member, family: Family) -> dict[str, bytes]:
+    """Return what goes with a card: the results that its numbers come from, charts, entries of leaderboards; with that
+    of a Space, what its app reads.
 
     Raises:
         ConfigError: a file of the bundle has the name of one of them.
     """
+    if isinstance(member.artifact, SpaceArtifact):
+        return app.files(member.artifact, member, family)
     table = scores.table(member.results)
     if table is None:
         return {}
@@ -83,8 +86,10 @@ def files(member: Member) -> dict[str, bytes]:
     return made
 
 
-def beside(member: Member) -> frozenset[str]:
+def beside(member: Member, family: Family) -> frozenset[str]:
     """Return the paths of what `files` makes, without making it."""
+    if isinstance(member.artifact, SpaceArtifact):
+        return app.paths(member.artifact, family)
     return frozenset({evals.NAME, *charts.NAMES, *leaderboards(member)}) if member.results.own else frozenset()
 
 

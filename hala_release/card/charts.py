@@ -34,6 +34,13 @@ def alt(table: Table, title: str) -> str:
     return f"Scores of {names} on {tasks}, with {table.level} intervals; the table below has the numbers."
 
 
+def alt_in_arabic(table: Table, title: str) -> str:
+    """Return the same in Arabic."""
+    names = "، ".join([title, *(other.name for other in table.others)])
+    tasks = "، ".join(dict.fromkeys(line.score.title for line in table.lines[:SHOWN]))
+    return f"درجات {names} في {tasks}، مع مجالات الثقة {table.level}؛ الأرقام في الجدول أعلاه."
+
+
 def draw(table: Table, title: str) -> dict[str, bytes]:
     """Return the chart as PNG by path: the same scores give the same bytes, with the same version of matplotlib."""
     import matplotlib

@@ -374,6 +374,7 @@ def test_a_file_of_the_bundle_that_the_release_writes_itself_is_refused(tmp_path
     artifact = {"kind": "model", "repo": "model", "bundle": "model", "results": ["results"]}
     release = load(factories.write_release(tmp_path / "release.yaml", artifacts=[artifact]))
     member = Member(release.artifacts[0], model, results.measured(release.artifacts[0], model, tmp_path))
-    assert card.render(member, family(release, [member], tmp_path))
+    whole = family(release, [member], tmp_path)
+    assert card.render(member, whole)
     with pytest.raises(ConfigError, match=r"has evals/results\.json, which the release writes itself"):
-        card.files(member)
+        card.files(member, whole)

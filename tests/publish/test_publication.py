@@ -363,7 +363,7 @@ def test_json_documents_have_the_keys_that_scripts_read(family: Path, embedded: 
         frozenset(
             {
                 *("kind", "repo", "url", "create", "parent", "changes", "tag", "needs_tag", "visibility"),
-                *("card_differs", "card", "conflicts", "settled", "proposal", "unregistered"),
+                *("card_differs", "card", "conflicts", "settled", "proposal", "unregistered", "commit"),
             }
         )
     }

@@ -48,7 +48,11 @@ def test_the_wheel_renders_cards_without_the_checkout(installed: Path, family: P
 
 def test_the_wheel_carries_every_word_and_space(installed: Path) -> None:
     for folder in ("cards", "spaces"):
-        there = {path.relative_to(CHECKOUT / folder) for path in (CHECKOUT / folder).rglob("*") if path.is_file()}
+        there = {
+            path.relative_to(CHECKOUT / folder)
+            for path in (CHECKOUT / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
         assert there
         assert all((installed / "hala_release" / "_data" / folder / path).is_file() for path in there)
 
