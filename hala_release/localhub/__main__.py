@@ -12,6 +12,7 @@ import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import uvicorn
@@ -87,9 +88,22 @@ def serve(root: Path, port: int) -> None:
             )
             signal.signal(signal.SIGTERM, _end)  # the server raises it again after its own farewell
             try:
-                uvicorn.Server(config).run(sockets=[opened])
+                Server(config, store).run(sockets=[opened])
             finally:
                 store.apps.close()
+
+
+class Server(uvicorn.Server):
+    """The server; asked to end, it tells those who follow a log before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, store: Store) -> None:
+        super().__init__(config)
+        self._store = store
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self._store.apps.leaving = True
+        super().handle_exit(sig, frame)
 
 
 def dated(application: ASGIApp) -> ASGIApp:

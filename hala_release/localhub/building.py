@@ -40,6 +40,7 @@ REGULAR = {"100644": 0o644, "100755": 0o755}
 PRELOAD = """
 import json
 from huggingface_hub import hf_hub_download, snapshot_download
+sys.tracebacklimit = 0
 repo, files, revision = json.loads(sys.argv[0])
 for file in files:
     print(hf_hub_download(repo, file, revision=revision))
@@ -260,7 +261,10 @@ def _held(path: Path, steps: Steps) -> Iterator[None]:
 
 
 def _install(python: str, place: Path, plan: Recipe, asked: Mapping[str, str], steps: Steps) -> None:
-    """Make an environment. As on the Hub, requirements are installed before the other files are there."""
+    """Make an environment. As on the Hub, requirements are installed before the other files are there.
+
+    pip sees its own settings, its proxies, and our home for its configuration and its cache; no token of ours.
+    """
     kept = ("PATH", "LANG", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
     env = {
         key: value

@@ -1,4 +1,7 @@
-"""A program that the Hub runs beside itself: in a process group of its own, and never longer than the Hub lives."""
+"""A program that the Hub runs beside itself: in a process group of its own, and never longer than the Hub lives.
+
+What a program starts ends with it too, unless it leaves the group on purpose.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ sys.argv = sys.argv[1:]
 """The Hub keeps the other end of stdin open and never writes; when the Hub dies, even by kill -9, stdin ends."""
 SCRIPT = """\
 sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
+runpy.run_path(os.path.abspath(sys.argv[0]), run_name="__main__")
 """
 MODULE = 'sys.path[0] = os.getcwd()\nrunpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)\n'
 

@@ -101,6 +101,8 @@ class Apps:
     """All Spaces that run or are to run. No lock is held while something is built, started or stopped."""
 
     def __init__(self, root: Path, blobs: Shelf, settings: Settings) -> None:
+        self.leaving = False
+        """Whether the Hub is about to end, so that nobody waits for more."""
         self._ground = Ground(root, blobs, settings)
         self._lock = threading.RLock()
         self._spaces: dict[str, Space] = {}

@@ -158,7 +158,8 @@ def _wait(child: Child, port: int, plan: Recipe, steps: Steps) -> None:
             if child.status is not None:
                 raise Crashed(ending(child.status))
             if time.monotonic() > deadline:
-                raise Crashed(f"The app did not answer within {plan.startup:g} seconds")
+                within = f"within {plan.startup:g} seconds"
+                raise Crashed(f"The app did not answer {within} on port {port}, which GRADIO_SERVER_PORT names")
             steps.pause(POLL)
     except HalaError:
         child.stop()

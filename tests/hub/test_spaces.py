@@ -588,8 +588,21 @@ def test_no_app_outlives_its_hub(tmp_path: Path, shelf: Path, how: str) -> None:
         assert HfApi(endpoint=again.url, token=again.token).get_space_runtime("acme/short").stage == "PAUSED"
 
 
+def test_who_follows_a_log_is_told_that_the_hub_ends(tmp_path: Path, shelf: Path) -> None:
+    with served(tmp_path / "root", shelf) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        filled(api, "acme/followed")
+        running(api, "acme/followed")
+        with ThreadPoolExecutor(1) as threads:
+            followed = threads.submit(lambda: list(api.fetch_space_logs("acme/followed", follow=True)))
+            time.sleep(0.5)
+            daemon.stop(hub.root)
+            assert followed.result(timeout=10) == ["said on stdout\n"]
+        assert "Traceback" not in (hub.root / daemon.LOG).read_text()
+
+
 def test_a_gradio_space_runs(api: HfApi, shelf: Path, space: Make) -> None:
-    """The real thing: an environment is made with gradio from the index, and gradio answers in it (half a minute)."""
+    """The real thing: an environment is made with gradio from the index, gradio answers in it, and a factory restart makes another (a minute)."""
     asked = "# nothing but gradio\n"
     begun = shelf / building.digest(GRADIO, platform.python_version(), {"requirements.txt": asked})
     begun.mkdir()
@@ -602,6 +615,10 @@ def test_a_gradio_space_runs(api: HfApi, shelf: Path, space: Make) -> None:
     assert not (begun / "half").exists()
     event = asked_gradio(runtime, "POST", "/gradio_api/call/turn", json.dumps({"data": ["hala"]}))
     assert '["alah"]' in asked_gradio(runtime, "GET", f"/gradio_api/call/turn/{json.loads(event)['event_id']}")
+    assert api.restart_space(repo, factory_reboot=True).stage == "RUNNING_BUILDING"
+    again = dict(api.wait_for_space(repo, timeout=280, poll_interval=0.5).raw)
+    assert (again["stage"], again["domains"] != runtime["domains"]) == ("RUNNING", True)
+    assert len(list(shelf.glob(f"{begun.name}*/{COMPLETE}"))) == 2
 
 
 def asked_gradio(runtime: dict[str, Any], method: str, path: str, body: str | None = None) -> str:

@@ -206,7 +206,7 @@ async def _events(store: Store, key: str, which: str) -> AsyncIterator[str]:
         lines, number = store.apps.log(key, which).since(number)
         for line in lines:
             yield f"data: {json.dumps({'data': line.text + chr(10), 'timestamp': line.moment})}\n\n"
-        if not going_on:
+        if not going_on or store.apps.leaving:
             return
         if lines or time.monotonic() - said > KEEP_ALIVE:
             said = time.monotonic()
