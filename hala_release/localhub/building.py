@@ -116,7 +116,7 @@ def recipe(source: Source) -> Recipe:
     if source.fault:
         raise ConfigInvalid(f"The metadata in README.md cannot be read: {source.fault}")
     header = source.header
-    if (sdk := header.get("sdk", SDK)) != SDK:
+    if (sdk := header.get("sdk") or SDK) != SDK:
         raise ConfigInvalid(f"This Hub runs {SDK} Spaces only; README.md names the sdk {str(sdk)[:100]!r}")
     version = _version(header, "sdk_version", r"\d+(\.\d+){1,2}\w*")
     if not version:

@@ -383,7 +383,7 @@ def test_the_button_of_the_page_starts_and_stops(api: HfApi, ask: Ask, local_hub
     assert (pressed.status, pressed.headers["location"]) == (303, page)
     building = ask("GET", page, token=None).body.decode()
     assert "http-equiv=refresh" in building
-    assert f"building {repo} at " in until(lambda: ask("GET", page, token=None).body.decode())
+    until(lambda: f"building {repo} at " in ask("GET", page, token=None).body.decode())
     app = f"http://{settled(api, repo)['domains'][0]['domain']}"
     shown = ask("GET", page, token=None)
     assert f"<iframe title='The app of {repo}' src='{app}/'" in shown.body.decode()
@@ -602,7 +602,7 @@ def test_who_follows_a_log_is_told_that_the_hub_ends(tmp_path: Path, shelf: Path
 
 
 def test_a_gradio_space_runs(api: HfApi, shelf: Path, space: Make) -> None:
-    """The real thing: an environment is made with gradio from the index, gradio answers in it, and a factory restart makes another (a minute)."""
+    """The real thing, which takes a minute: pip installs gradio, gradio answers, a factory restart does it again."""
     asked = "# nothing but gradio\n"
     begun = shelf / building.digest(GRADIO, platform.python_version(), {"requirements.txt": asked})
     begun.mkdir()
