@@ -92,6 +92,7 @@ def header(artifact: SpaceArtifact, member: Member, family: Family) -> dict[str,
             f"the requirements of {artifact.repo} pin no gradio", fix="lock them, for example with `gradio==6.31.0`"
         )
     made: dict[str, Any] = {
+        "title": title(artifact),
         "sdk_version": pinned[1],
         "python_version": PYTHON["zero" if is_zero(artifact) else "cpu"],
         "suggested_hardware": artifact.hardware,

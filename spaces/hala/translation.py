@@ -62,8 +62,7 @@ async def translate(
         before += shown
         done += 1
         yield Progress(before, done, total, is_cut=cut)
-    if not total:
-        yield Progress(before, 0, 0)
+    yield Progress(before, done, total, is_cut=cut)
 
 
 async def _piece(

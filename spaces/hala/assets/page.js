@@ -38,19 +38,29 @@
   // Buttons that have no name, or one that Gradio does not translate.
   const name = (language) => {
     const words = window.halaWords[language];
-    for (const [where, word] of Object.entries(words))
+    for (const [where, word] of Object.entries(words.names))
       for (const one of document.querySelectorAll(where))
         if (one.ariaLabel !== word) { one.ariaLabel = word; one.title = word; }
+    // Gradio does not turn the names of tabs that were never opened.
+    for (const tab of document.querySelectorAll("[data-tab-id]")) {
+      const text = [...tab.childNodes].find((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+      const word = words.tabs[tab.dataset.tabId];
+      if (text && word && text.data.trim() !== word) text.data = word;
+      if (tab.getAttribute("aria-controls") === "") tab.removeAttribute("aria-controls");
+    }
   };
 
   // Every paragraph of a message has its own direction and language.
-  const BLOCKS = ".message :is(p, ul, ol, h1, h2, h3, h4, h5, h6, table, blockquote), .status p, .gallery-item, textarea";
+  const BLOCKS = ".message :is(p, ul, ol, h1, h2, h3, h4, h5, h6, table, blockquote), .status p, .gallery-item, .about :is(td, th)";
   const mark = () => {
     for (const block of document.querySelectorAll(BLOCKS)) {
       if (block.dir !== "auto") block.dir = "auto";
-      if (block.tagName === "TEXTAREA") continue;
       const language = arabic.test(block.textContent) ? "ar" : "en";
       if (block.lang !== language) block.lang = language;
+    }
+    for (const box of document.querySelectorAll("textarea")) {
+      const way = box.value ? "auto" : root.dir; // what stands in an empty box is of the page's language
+      if (box.dir !== way) box.dir = way;
     }
     for (const code of document.querySelectorAll(".message :is(pre, code)")) if (code.dir !== "ltr") code.dir = "ltr";
     const status = document.querySelectorAll(".status, #conversation");
@@ -68,6 +78,7 @@
     const button = event.target.closest?.("[data-language]");
     if (button) speak(button.dataset.language);
   });
+  document.addEventListener("input", mark);
   const connected = () => {
     for (const word of document.querySelectorAll(".lost")) word.hidden = navigator.onLine;
   };

@@ -55,7 +55,6 @@ def build(family: Family, answers: Answers) -> None:
         lines=1,
         max_lines=8,
         max_length=MESSAGE,
-        autofocus=True,
         elem_id="message",
         **IDLE,
     )

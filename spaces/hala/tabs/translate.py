@@ -40,6 +40,7 @@ def build(family: Family, answers: Answers) -> None:
             lines=10,
             max_lines=24,
             max_length=TEXT,
+            min_width=320,
             elem_id="source",
         )
         target = gr.Textbox(
@@ -49,6 +50,7 @@ def build(family: Family, answers: Answers) -> None:
             max_lines=24,
             interactive=False,
             buttons=["copy"],
+            min_width=320,
             elem_id="target",
             elem_classes="answer",
         )
@@ -72,16 +74,20 @@ def build(family: Family, answers: Answers) -> None:
         except Refused as refused:
             yield gr.skip() if last.text else "", refusal(refused)
 
-    def read(path: str | None) -> tuple[Any, str]:
+    async def run_file(path: str | None, way: str, request: gr.Request) -> AsyncGenerator[tuple[Any, Any, str]]:
         try:
-            return _read(path), ""
+            text = _read(path)
         except Refused as refused:
-            return gr.skip(), refusal(refused)
+            yield gr.skip(), gr.skip(), refusal(refused)
+            return
+        yield text, "", say("working")
+        async with aclosing(run(text, way, request)) as steps:
+            async for step in steps:
+                yield gr.skip(), *step
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
     running = [go.click(run, [source, direction], [target, status], **quiet)]
-    loaded = opened.upload(read, opened, [source, status], api_visibility="private", show_progress="hidden")
-    running.append(loaded.success(run, [source, direction], [target, status], **quiet))
+    running.append(opened.upload(run_file, [opened, direction], [source, target, status], **quiet))
     now: dict[str, Any] = {"queue": False, "api_visibility": "private"}
     stop.click(lambda: say("stopped"), None, status, cancels=running, **now)
     swap.click(_swapped, [source, target, direction], [source, target, direction], **now)

@@ -18,16 +18,28 @@ WORDS = gr.I18n(**TRANSLATIONS)
 _NAMED = {
     "send": ".submit-button",
     "stop": ".stop-button",
-    "copy_message": ".message-buttons button:first-child",
-    "copy_all": "#conversation .top-panel button:nth-child(2)",
+    "copy_message": "[aria-label='Copy message']",
+    "copy_all": "[aria-label='Copy conversation']",
+    "message": ".edit-textarea",
     "conversation": "#conversation [role=log]",
 }
 """Parts of the page that Gradio gives no name, or one in English only: key -> where they are."""
 
 
+_TABS = ("chat", "translate", "compare", "about")
+
+
 def named() -> str:
-    """Return the names of buttons as JSON, for the page's script: language -> where -> name."""
-    return json.dumps({language: {_NAMED[key]: said[key] for key in _NAMED} for language, said in TRANSLATIONS.items()})
+    """Return what the page's script writes, as JSON: language -> `names` by where they are, `tabs` by their ids."""
+    places = {
+        key: ",".join([where, *(f"[aria-label='{words[key]}'][title]" for words in TRANSLATIONS.values())])
+        for key, where in _NAMED.items()
+    }
+    said = {
+        language: {"names": {places[key]: words[key] for key in _NAMED}, "tabs": {key: words[key] for key in _TABS}}
+        for language, words in TRANSLATIONS.items()
+    }
+    return json.dumps(said)
 
 
 def say(key: str, *after: object) -> str:
