@@ -10,7 +10,7 @@ DEVICE ?= cpu
 only = for other in cpu cuda; do if [ $$other != $(2) ] && [ -e $(1)/$$other.done ]; then \
   echo "error: $(1) is for $$other"; echo "  fix: make DEVICE=$$other $(MAKECMDGOALS), or remove $(1)"; exit 2; fi; done
 
-.PHONY: help demo tiny test test-newest test-floor test-family test-road engines resolve faults lint format golden bench env-work env-serve models browser locks clean
+.PHONY: help demo tiny space test test-newest test-floor test-family test-road test-space engines resolve faults lint format golden bench env-work env-serve models browser locks clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -21,11 +21,14 @@ demo: .venv/demo.done  ## Release a small real family on the embedded Hub
 tiny: env-work models  ## The whole road of HALA at toy size, from a teacher to a released family, on a CPU
 	@bash pipeline/runs/tiny.sh
 
+space: .venv/demo.done models  ## Publish a small real model with its Space on the embedded Hub, and run it
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash pipeline/runs/space.sh
+
 test: .venv/dev.done .venv-floor/dev.done env-work models browser  ## Run every test, two suites at a time
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-newest test-road test-family test-floor
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-newest test-road test-space test-family test-floor
 
 test-newest: .venv/dev.done
-	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest --ignore tests/family
+	HALA_FLOOR_PYTHON=$(CURDIR)/$(FLOOR)/python $(BIN)/pytest --ignore tests/family --ignore tests/space
 
 test-floor: .venv-floor/dev.done
 	$(FLOOR)/pytest tests/publish tests/hub tests/unit tests/cards tests/results
@@ -36,6 +39,9 @@ test-family: .venv/dev.done env-work
 test-road: .venv/dev.done env-work models
 	OMP_NUM_THREADS=1 HALA_ROAD=1 $(BIN)/pytest tests/road
 	$(BIN)/hala-release hub stop
+
+test-space: .venv/dev.done models browser
+	HALA_SERVE=$(CURDIR)/$(SERVE:/bin=) HALA_SCREENSHOTS=$(CURDIR)/out/screenshots $(BIN)/pytest tests/space
 
 engines: .venv/dev.done env-work models  ## Run the tests that need real vLLM and real small models
 	HALA_SERVE=$(CURDIR)/.venv-serve $(BIN)/pytest tests/engines
@@ -80,7 +86,7 @@ locks: .venv/dev.done  ## Resolve the environments afresh and write their locks,
 
 clean:  ## Remove environments, bundles and the embedded Hub of this checkout
 	-$(BIN)/hala-release hub stop
-	rm -rf .venv .venv-floor .venv-serve .venv-work .hala out
+	rm -rf .venv .venv-floor .venv-serve .venv-spaces .venv-work .hala out
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -16,7 +16,7 @@ from answer import Answers
 from backends import Backend, chosen
 from family import Family, load
 from tabs import about, chat, compare, translate
-from words import WORDS, named
+from words import I18N, named, word
 
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
@@ -34,17 +34,17 @@ def build(family: Family, backend: Backend, *, as_tools: bool = False) -> gr.Blo
         gr.HTML(SWITCH.format(title=escape(family.title)), elem_id="top")
         with gr.Tabs(elem_id="tabs"):
             if family.chat:
-                with gr.Tab(WORDS("chat"), id="chat"):
+                with gr.Tab(word("chat"), id="chat"):
                     chat.build(family, answers)
             if family.translate:
-                with gr.Tab(WORDS("translate"), id="translate"):
+                with gr.Tab(word("translate"), id="translate"):
                     translate.build(family, answers)
             if family.bases:
-                with gr.Tab(WORDS("compare"), id="compare"):
+                with gr.Tab(word("compare"), id="compare"):
                     compare.build(family, answers)
-            with gr.Tab(WORDS("about"), id="about"):
+            with gr.Tab(word("about"), id="about"):
                 about.build(family)
-        gr.Markdown(WORDS("notice"), elem_id="notice")
+        gr.Markdown(word("notice"), elem_id="notice")
         api.offer(family, answers, as_tools=as_tools)
     return app.queue(max_size=256, default_concurrency_limit=8)
 
@@ -65,7 +65,7 @@ def main() -> None:
         ),
         css_paths=[ASSETS / "page.css"],
         head=f"<script>window.halaWords = {named()};{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
-        i18n=WORDS,
+        i18n=I18N,
         mcp_server=as_tools,
         ssr_mode=False,
         run_history=False,

@@ -8,6 +8,7 @@ import sys
 BENCHES = {
     "release": "start-up, conversion, moved bytes and a push, beside `hf`, `datasets` and `upload_folder`",
     "cards": "seven cards rendered and linted, beside the empty template of huggingface_hub",
+    "space": "time to the first word, beside that of the backend alone; needs `make models`",
     "filter": "the whole rule table, beside two filters of datatrove",
     "dedup": "near duplicates of 100,000 rows, beside datatrove's MinHash",
     "translate": "what the stage costs, beside a bare client on the echo server",

@@ -61,3 +61,10 @@ def test_init_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     done = factories.hala_release("init", cwd=tmp_path, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "release.yaml").is_file()
+    done = factories.hala_release("init", "--space", "page", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page" / "app.py").is_file()
+    again = factories.hala_release("init", "--space", "page", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert again.returncode == 2
+    adopted = factories.hala_release("adopt", "page", "--kind", "space", "--out", "sealed", cwd=tmp_path)
+    assert adopted.returncode == 0, adopted.stderr

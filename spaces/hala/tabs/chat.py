@@ -11,7 +11,7 @@ from answer import Answers, Ended, Text, Waiting
 from backends import Message, Options
 from family import Family
 from limits import MESSAGE, SYSTEM, TOKENS, Refused, checked, short
-from words import WORDS, refusal, say
+from words import refusal, say, word
 
 from tabs import caller
 
@@ -29,15 +29,15 @@ def build(family: Family, answers: Answers) -> None:
         model = gr.Dropdown(
             [(model.title, model.id) for model in family.chat],
             value=family.chat[0].id,
-            label=WORDS("model"),
+            label=word("model"),
             filterable=False,
             elem_id="model",
             scale=3,
         )
-        new = gr.Button(WORDS("new"), scale=1, elem_id="new")
+        new = gr.Button(word("new"), scale=1, elem_id="new")
     conversation = gr.Chatbot(
-        label=WORDS("conversation"),
-        placeholder=str(WORDS("empty_chat")),
+        label=word("conversation"),
+        placeholder=str(word("empty_chat")),
         height="50vh",
         min_height=260,
         editable="user",
@@ -50,8 +50,8 @@ def build(family: Family, answers: Answers) -> None:
     status = gr.Markdown("", elem_id="status", elem_classes="status")
     box = gr.Textbox(
         value="",
-        label=WORDS("message"),
-        info=WORDS("message_hint"),
+        label=word("message"),
+        info=word("message_hint"),
         lines=1,
         max_lines=8,
         max_length=MESSAGE,
@@ -61,24 +61,24 @@ def build(family: Family, answers: Answers) -> None:
     gr.Examples(
         [[text] for texts in family.examples.values() for text in texts],
         inputs=[box],
-        label=WORDS("examples"),
+        label=word("examples"),
         elem_id="examples",
         cache_examples=False,
     )
-    with gr.Accordion(WORDS("settings"), open=False, elem_id="settings"):
+    with gr.Accordion(word("settings"), open=False, elem_id="settings"):
         system = gr.Textbox(
-            value="", label=WORDS("system"), info=WORDS("system_hint"), lines=2, max_length=SYSTEM, elem_id="system"
+            value="", label=word("system"), info=word("system_hint"), lines=2, max_length=SYSTEM, elem_id="system"
         )
         temperature = gr.Slider(
             minimum=0,
             maximum=1.5,
             value=0.3,
             step=0.1,
-            label=WORDS("temperature"),
-            info=WORDS("temperature_hint"),
+            label=word("temperature"),
+            info=word("temperature_hint"),
             elem_id="temperature",
         )
-        tokens = gr.Slider(16, TOKENS, value=512, step=16, label=WORDS("length"), elem_id="length")
+        tokens = gr.Slider(16, TOKENS, value=512, step=16, label=word("length"), elem_id="length")
     settings = [model, system, temperature, tokens]
 
     async def answer(

@@ -11,7 +11,7 @@ from answer import Answers, Ended, Text, Waiting
 from backends import Message, Options
 from family import Family
 from limits import MESSAGE, Refused, checked
-from words import WORDS, refusal, say
+from words import refusal, say, word
 
 from tabs import caller
 
@@ -24,20 +24,20 @@ def build(family: Family, answers: Answers) -> None:
     """Lay the tab out."""
     tuned = {model.id: model for model in family.chat if model.id in family.bases}
     first = next(iter(tuned))
-    gr.Markdown(WORDS("compare_note"))
+    gr.Markdown(word("compare_note"))
     model = gr.Dropdown(
         [(one.title, one.id) for one in tuned.values()],
         value=first,
-        label=WORDS("model"),
+        label=word("model"),
         filterable=False,
         elem_id="compare-model",
     )
     question = gr.Textbox(
-        value="", label=WORDS("question"), lines=2, max_lines=6, max_length=MESSAGE, elem_id="compare-question"
+        value="", label=word("question"), lines=2, max_lines=6, max_length=MESSAGE, elem_id="compare-question"
     )
     with gr.Row(elem_classes="controls"):
-        ask = gr.Button(WORDS("ask_both"), variant="primary", elem_id="compare-ask")
-        stop = gr.Button(WORDS("stop"), variant="stop", elem_id="compare-stop")
+        ask = gr.Button(word("ask_both"), variant="primary", elem_id="compare-ask")
+        stop = gr.Button(word("stop"), variant="stop", elem_id="compare-stop")
     status = gr.Markdown("", elem_classes="status", elem_id="compare-status")
     panels = []
     with gr.Row(equal_height=True):
@@ -46,7 +46,7 @@ def build(family: Family, answers: Answers) -> None:
                 panels.append(
                     gr.Textbox(
                         value="",
-                        label=WORDS(key),
+                        label=word(key),
                         lines=8,
                         max_lines=20,
                         interactive=False,

@@ -13,7 +13,7 @@ from answer import Answers
 from family import LANGUAGES, Family, Language
 from limits import FILE, TEXT, Refused
 from translation import Progress, translate
-from words import WORDS, refusal, say
+from words import refusal, say, word
 
 from tabs import caller
 
@@ -25,18 +25,18 @@ SAVE = "() => window.hala.save('translation.txt', document.querySelector('#targe
 def build(family: Family, answers: Answers) -> None:
     """Lay the tab out."""
     offered = [language for language in LANGUAGES if language in family.translate]
-    choices = [(WORDS(f"to_{language}"), language) for language in offered]
+    choices = [(word(f"to_{language}"), language) for language in offered]
     direction = gr.Radio(
-        [(WORDS("guess"), GUESS), *choices] if len(offered) > 1 else choices,
+        [(word("guess"), GUESS), *choices] if len(offered) > 1 else choices,
         value=GUESS if len(offered) > 1 else offered[0],
-        label=WORDS("direction"),
+        label=word("direction"),
         elem_id="direction",
     )
     with gr.Row(equal_height=True):
         source = gr.Textbox(
             value="",
-            label=WORDS("source"),
-            placeholder=WORDS("source_hint"),
+            label=word("source"),
+            placeholder=word("source_hint"),
             lines=10,
             max_lines=24,
             max_length=TEXT,
@@ -45,7 +45,7 @@ def build(family: Family, answers: Answers) -> None:
         )
         target = gr.Textbox(
             value="",
-            label=WORDS("target"),
+            label=word("target"),
             lines=10,
             max_lines=24,
             interactive=False,
@@ -56,11 +56,11 @@ def build(family: Family, answers: Answers) -> None:
         )
     status = gr.Markdown("", elem_id="translate-status", elem_classes="status")
     with gr.Row(elem_classes="controls"):
-        go = gr.Button(WORDS("do_translate"), variant="primary", elem_id="translate")
-        stop = gr.Button(WORDS("stop"), variant="stop", elem_id="translate-stop")
-        swap = gr.Button(WORDS("swap"), elem_id="swap")
-        opened = gr.UploadButton(WORDS("open"), file_types=[".txt"], elem_id="open")
-        save = gr.Button(WORDS("save"), elem_id="save")
+        go = gr.Button(word("do_translate"), variant="primary", elem_id="translate")
+        stop = gr.Button(word("stop"), variant="stop", elem_id="translate-stop")
+        swap = gr.Button(word("swap"), elem_id="swap")
+        opened = gr.UploadButton(word("open"), file_types=[".txt"], elem_id="open")
+        save = gr.Button(word("save"), elem_id="save")
 
     async def run(text: str, way: str, request: gr.Request) -> AsyncGenerator[tuple[Any, str]]:
         last = Progress("", 0, 0)

@@ -12,7 +12,22 @@ _FOLDER = Path(__file__).parent
 TRANSLATIONS: dict[str, dict[str, str]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(_FOLDER.glob("*.json"))
 }
-WORDS = gr.I18n(**TRANSLATIONS)
+_PREFIX = "hala_"
+"""Gradio has words of its own by keys like `file`, which would be found in place of ours."""
+I18N = gr.I18n(
+    **{language: {_PREFIX + key: text for key, text in words.items()} for language, words in TRANSLATIONS.items()}
+)
+
+
+def word(key: str) -> gr.i18n.I18nData:
+    """Return a label, which the browser shows in the language that is chosen.
+
+    Raises:
+        KeyError: there is no such word.
+    """
+    if key not in TRANSLATIONS["en"]:
+        raise KeyError(key)
+    return I18N(_PREFIX + key)
 
 
 _NAMED = {
@@ -44,9 +59,7 @@ def named() -> str:
 
 def say(key: str, *after: object) -> str:
     """Return what the browser turns into words of the chosen language, and what comes after them."""
-    if key not in TRANSLATIONS["en"]:
-        raise KeyError(key)
-    return " ".join((str(WORDS(key)), *map(str, after)))
+    return " ".join((str(word(key)), *map(str, after)))
 
 
 def refusal(refused: Refused) -> str:
