@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hala_release.release import SpaceArtifact, load
 from pipeline.demo.corpus import write_corpus
 from tests import factories
 
@@ -31,6 +32,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def test_the_space_of_the_readme_fits_into_its_release(tmp_path: Path) -> None:
+    release, space = blocks("yaml")
+    (tmp_path / "release.yaml").write_text(release + space, encoding="utf-8")
+    artifact = load(tmp_path / "release.yaml").in_order[-1]
+    assert isinstance(artifact, SpaceArtifact)
+    assert artifact.models == ("my-model",)
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A directory with the rows and the checkpoint that the page starts from."""
@@ -49,7 +58,7 @@ def test_the_readme_can_be_followed(workplace: Path) -> None:
     assert len(commands) >= 12
     *steps, last = commands
     assert last == "hala-release hub stop"
-    (release,) = blocks("yaml")
+    release, _ = blocks("yaml")
     (workplace / "release.yaml").write_text(release, encoding="utf-8")
     (python,) = blocks("python")
     (workplace / "quick_start.py").write_text(python + "print(dataset)\n", encoding="utf-8")

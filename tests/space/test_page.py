@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from hala_release.hub import Hub
 from tests.browser.conftest import Screenshot
@@ -151,7 +151,12 @@ def test_every_tab_fits_is_accessible_and_is_kept_as_a_picture(
 def test_messages_have_their_own_direction_and_no_html_of_a_model_acts(echo: App, opened: Open) -> None:
     page = opened(echo.url, "en")
     asked: list[str] = []
-    page.context.route("**://example.org/**", lambda route: (asked.append(route.request.url), route.abort()))
+
+    def elsewhere(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    page.context.route("**://example.org/**", elsewhere)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     send(page, ECHOED)
     expect(answer(page)).to_contain_text("HTML")
