@@ -181,11 +181,13 @@ class Hub:
         except UnicodeDecodeError as error:
             raise HubError(f"{path} of {repo} is not UTF-8 text: {error}", fix="save it as UTF-8 there") from error
 
-    def before(self, kind: Kind, repo: str, commit: str) -> str | None:
-        """Return the commit that another one was made on; None for the first."""
+    def released_before(self, kind: Kind, repo: str, commit: str) -> str | None:
+        """Return the last commit before another one that has a tag; None where there is none."""
         with self._door(f"{repo} at {commit}"):
+            names = [ref.name for ref in self._api.list_repo_refs(repo, repo_type=kind).tags]
+            tagged = {self._api.repo_info(repo, repo_type=kind, revision=name).sha for name in names}
             history = self._api.list_repo_commits(repo, repo_type=kind, revision=commit)
-        return history[1].commit_id if len(history) > 1 else None
+        return next((one.commit_id for one in history[1:] if one.commit_id in tagged), None)
 
     def runtime(self, repo: str) -> Runtime:
         """Return how a Space is."""

@@ -11,7 +11,6 @@ import httpx
 from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
 
-from hala_release import card
 from hala_release.errors import HubError, SpaceFailed
 from hala_release.family import Family
 from hala_release.hub import Hub, Runtime
@@ -26,6 +25,8 @@ ANSWER = 300.0
 TOKENS = 24
 """Tokens of the answer that is asked for."""
 POLL = 2.0
+GRACE = 30.0
+"""Seconds in which a Space that is started again may still be called broken."""
 _BROKEN = ("NO_APP_FILE", "CONFIG_ERROR", "BUILD_ERROR", "RUNTIME_ERROR")
 _ASLEEP = ("STOPPED", "PAUSED", "SLEEPING")
 _SENTENCE = {"ar": "Good morning. How are you today?", "en": "صباح الخير. كيف حالك اليوم؟"}
@@ -75,7 +76,7 @@ def started(
     Raises:
         SpaceFailed: it cannot be built, it stopped, or the patience is over; has the end of its log.
     """
-    began, told, woken = time.monotonic(), "", False
+    began, told, woken, tried = time.monotonic(), "", False, False
     while True:
         now = hub.runtime(repo)
         if now.stage != told:
@@ -94,7 +95,11 @@ def started(
                 talk(f"this Hub does not run such Spaces, so {repo} is not asked")
                 return None
         elif now.stage in _BROKEN and about_this:
-            raise _failed(repo, now, hub)
+            if tried or waited > GRACE:
+                raise _failed(repo, now, hub)
+            if not woken:  # it broke before this push, which is a second try
+                woken = hub.restart(repo)
+        tried = tried or now.stage not in _BROKEN
         if waited > patience:
             raise SpaceFailed(
                 f"{repo} does not run after {patience:.0f} s: {now.stage}", fix=f"look at {hub.url('space', repo)}"
@@ -156,20 +161,21 @@ def _failed(repo: str, now: Runtime, hub: Hub) -> SpaceFailed:
 
 
 def _taken_back(repo: str, commit: str, hub: Hub, talk: Talk, patience: float) -> str:
-    """Bring back, in a new commit, what a Space held before a commit; return what came of it, as a sentence."""
-    before = hub.before("space", repo, commit)
-    there = hub.tree("space", repo, before) if before else {}
-    if before is None or not there.keys() - HUB_OWNED - {card.NAME}:
-        return "it is new, so there is nothing to go back to; it has no tag, and nobody else sees it"
-    here = hub.tree("space", repo, commit)
+    """Bring back, in a new commit, the version before a commit; return what came of it, as a sentence."""
+    before = hub.released_before("space", repo, commit)
+    if before is None:
+        return "no version of it ran before, so there is nothing to go back to; it was not tagged, and is not shown"
     talk(f"taking {repo} back to {before[:12]}")
+    there, here = hub.tree("space", repo, before), hub.tree("space", repo, commit)
     lost = sorted(here.keys() - there.keys() - HUB_OWNED)
     changed = sorted(path for path in there.keys() - HUB_OWNED if here.get(path) != there[path])
     try:
         old = {path: hub.read("space", repo, path, before) for path in changed}
         digests = {path: (data, hashlib.sha256(data).hexdigest()) for path, data in old.items()}
         staged = hub.stage("space", repo, digests)
-        back = hub.commit("space", repo, staged, delete=lost, parent=commit, title=f"Go back to {before[:12]}: it ran")
+        back = hub.commit(
+            "space", repo, staged, delete=lost, parent=commit, title=f"Go back to {before[:12]}, which ran"
+        )
         started(repo, back, hub, is_new=False, talk=talk, patience=patience)
     except HubError as error:
         return f"it could not be taken back to {before[:12]}: {error}"

@@ -7,10 +7,11 @@ from contextlib import aclosing
 from typing import Any, Literal
 
 import gradio as gr
+
 from answer import Answers, Ended, Text
 from backends import Message, Options
 from family import Family
-from limits import MESSAGE, SYSTEM, TOKENS, Refused, checked, short
+from limits import MESSAGE, SYSTEM, Refused, checked, short
 from tabs import caller
 from translation import translate as translated
 from words import both
@@ -47,7 +48,7 @@ def offer(family: Family, answers: Answers, *, as_tools: bool) -> None:
             asked = [*_turns(history or []), Message(role="user", content=checked(message, MESSAGE))]
             if short(system, SYSTEM).strip():
                 asked = [Message(role="system", content=system), *asked]
-            options = Options(temperature=min(max(temperature, 0), 2), tokens=min(max(int(max_tokens), 1), TOKENS))
+            options = Options.asked(temperature, max_tokens)
             async with aclosing(answers.stream(caller(request), one, asked, options)) as events:
                 async for event in events:
                     if isinstance(event, Text | Ended):

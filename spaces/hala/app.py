@@ -10,8 +10,9 @@ import os
 from html import escape
 from pathlib import Path
 
-import api
 import gradio as gr
+
+import api
 from answer import Answers
 from backends import Backend, chosen
 from family import Family, load

@@ -14,6 +14,8 @@ SYSTEM = 2_000
 """Characters of a system prompt."""
 TOKENS = 1_024
 """Tokens of one answer."""
+HOTTEST = 1.5
+"""The highest temperature."""
 SECONDS = float(os.environ.get("HALA_SECONDS", "180"))
 """How long one answer may take, from its first word on."""
 PATIENCE = float(os.environ.get("HALA_PATIENCE", "60"))

@@ -115,7 +115,7 @@ def test_a_new_space_that_crashes_is_shown_to_nobody(published: Published, api: 
     assert done.returncode == 5
     assert "acme/crashing ended in RUNTIME_ERROR" in done.stderr
     assert "no models today" in done.stderr
-    assert "it is new, so there is nothing to go back to" in done.stderr
+    assert "no version of it ran before" in done.stderr
     info = api.space_info("acme/crashing")
     assert info.private
     assert not api.list_repo_refs("acme/crashing", repo_type="space").tags

@@ -114,7 +114,7 @@ BELOW: dict[str, set[str]] = {
     "wanted": {
         "bundle", "card", "disk", "errors", "family", "finding", "hub", "manifest", "regions", "release",
     },
-    "live": {"card", "errors", "family", "hub", "release", "talk", "wanted"},
+    "live": {"errors", "family", "hub", "release", "talk", "wanted"},
     "plan": {"card", "errors", "hub", "manifest", "regions", "release", "wanted"},
     "push": {
         "card", "disk", "errors", "finding", "hub", "live", "manifest", "plan", "release", "talk", "wanted",

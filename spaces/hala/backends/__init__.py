@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
 from family import Family, Model
+from limits import HOTTEST, TOKENS
 
 
 class Message(TypedDict):
@@ -25,6 +26,11 @@ class Options:
     """0 takes the likeliest token each time."""
     tokens: int = 512
     """The longest answer."""
+
+    @classmethod
+    def asked(cls, temperature: float, tokens: float) -> Options:
+        """Return what somebody asked for, as far as it is allowed."""
+        return cls(temperature=min(max(temperature, 0), HOTTEST), tokens=min(max(int(tokens), 1), TOKENS))
 
 
 class Failed(Exception):

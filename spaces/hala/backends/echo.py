@@ -6,9 +6,8 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 
-from family import Model
-
 from backends import Message, Options
+from family import Model
 
 
 class Echo:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 import httpx
-from family import Model
 
 from backends import Failed, Message, Options
+from family import Model
 
 
 class Endpoint:

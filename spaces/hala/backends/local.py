@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from family import Family, Model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,6 +19,7 @@ from transformers import (
 
 import spaces
 from backends import Failed, Message, Options
+from family import Family, Model
 
 ON_GPU = torch.cuda.is_available() or os.environ.get("SPACES_ZERO_GPU") == "true"
 SILENCE = 300.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 import gradio as gr
+
 from family import LANGUAGES, Family
 
 

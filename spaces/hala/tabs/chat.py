@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
+
 from answer import Answers, Ended, Text, Waiting
 from backends import Message, Options
 from family import Family
-from limits import MESSAGE, SYSTEM, TOKENS, Refused, checked, short
-from words import refusal, say, word
-
+from limits import HOTTEST, MESSAGE, SYSTEM, TOKENS, Refused, checked, short
 from tabs import caller
+from words import refusal, say, word
 
 History = list[dict[str, Any]]
 Shown = tuple[Any, History, str]
@@ -71,7 +71,7 @@ def build(family: Family, answers: Answers) -> None:
         )
         temperature = gr.Slider(
             minimum=0,
-            maximum=1.5,
+            maximum=HOTTEST,
             value=0.3,
             step=0.1,
             label=word("temperature"),
@@ -84,9 +84,10 @@ def build(family: Family, answers: Answers) -> None:
     async def answer(
         history: History, name: str, prompt: str, heat: float, longest: float, request: gr.Request
     ) -> AsyncGenerator[Shown]:
-        options = Options(temperature=heat, tokens=int(longest))
+        options = Options.asked(heat, longest)
         try:
             asked = messages(history, short(prompt, SYSTEM))
+            checked(asked[-1]["content"], MESSAGE)  # it may have been edited
             async with aclosing(answers.stream(caller(request), family.model(name), asked, options)) as events:
                 async for event in events:
                     match event:

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
+
 from answer import Answers, Ended, Text, Waiting
 from backends import Message, Options
 from family import Family
 from limits import MESSAGE, Refused, checked
-from words import refusal, say, word
-
 from tabs import caller
+from words import refusal, say, word
 
 LENGTH = 256
 """Tokens of each of the two answers."""

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
 import text as texts
 from answer import Answers
 from family import LANGUAGES, Family, Language
 from limits import FILE, TEXT, Refused
+from tabs import caller
 from translation import Progress, translate
 from words import refusal, say, word
-
-from tabs import caller
 
 GUESS = "guess"
 SAVE = "() => window.hala.save('translation.txt', document.querySelector('#target textarea').value)"

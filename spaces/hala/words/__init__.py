@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import gradio as gr
+
 from limits import Refused
 
 _FOLDER = Path(__file__).parent
