@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,3 +143,26 @@ def test_an_app_that_shows_another_release_is_told_from_ours(published: Publishe
     live.ask(artifact, url, whole._replace(pins={"acme/smol": commit}))
     with pytest.raises(SpaceFailed, match=r"and not version 1\.0\.0"):
         live.ask(artifact, url, whole._replace(pins={"acme/smol": "f" * 40}))
+
+
+def test_a_push_that_was_killed_while_it_asked_is_finished_by_the_next(
+    published: Published, api: HfApi, tmp_path: Path
+) -> None:
+    release = changed(published, tmp_path, "1.0.0", repo="killed")
+    command = [sys.executable, "-m", "hala_release", "push", str(release), "--hub", published.hub.url, "--yes"]
+    environment = {**os.environ, "HF_TOKEN": published.hub.token}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr
+        for line in first.stderr:
+            if line.startswith("asking acme/killed"):
+                first.kill()
+    assert first.returncode == -signal.SIGKILL
+    assert not api.list_repo_refs("acme/killed", repo_type="space").tags
+    assert api.space_info("acme/killed").private
+    commit = api.space_info("acme/killed").sha
+    done = push(release, published.hub)
+    assert done.returncode == 0, done.stderr
+    assert "asking acme/killed" in done.stderr
+    assert api.repo_info("acme/killed", repo_type="space", revision="v1.0.0").sha == commit
+    assert not api.space_info("acme/killed").private
+    api.delete_repo("acme/killed", repo_type="space")
