@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 HfApi().create_tag(sys.argv[1], tag="v1", repo_type="dataset")
 """
 LOAD = """
-import sys
+import os, sys
 import datasets, pandas
 from huggingface_hub import HfFileSystem
 plain = datasets.load_dataset(sys.argv[1], revision="v1", split="train")
@@ -24,6 +24,8 @@ streamed = datasets.load_dataset(sys.argv[1], revision="v1", split="train", stre
 assert [row["n"] for row in streamed] == list(range(500))
 path = next(p for p in HfFileSystem().find(f"datasets/{sys.argv[1]}@v1") if p.endswith(".parquet"))
 assert pandas.read_parquet("hf://" + path)["text"][499] == "row 499"
+sys.stdout.flush()
+os._exit(0)  # threads of these libraries may race the end of the interpreter; what they read is right by now
 """
 
 
