@@ -65,7 +65,8 @@ def prove(
             ask(artifact, url, family, hub.key_of_apps())
     except SpaceFailed as failed:
         back = _taken_back(repo, commit, hub, talk, patience)
-        raise SpaceFailed(f"{failed}\n{back}", fix=failed.fix) from failed
+        private = family.release.visibility == "private" and artifact.is_app
+        raise SpaceFailed(f"{failed}\n{back}", fix=_FIX_PRIVATE if private else failed.fix) from failed
 
 
 def started(
@@ -132,6 +133,7 @@ def ask(artifact: SpaceArtifact, url: str, family: Family, token: str | None = N
         raise SpaceFailed(f"{url} runs and does not answer: {type(error).__name__}: {error}", fix=_FIX) from error
 
 
+_FIX_PRIVATE = "give the Space a secret HF_TOKEN that may read its private models, then push again"
 _FIX = "try the Space by hand, correct it, and push again"
 _SAID = {
     "BUILDING": "being built",

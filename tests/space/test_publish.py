@@ -166,3 +166,18 @@ def test_a_push_that_was_killed_while_it_asked_is_finished_by_the_next(
     assert api.repo_info("acme/killed", repo_type="space", revision="v1.0.0").sha == commit
     assert not api.space_info("acme/killed").private
     api.delete_repo("acme/killed", repo_type="space")
+
+
+def test_a_private_family_needs_one_secret_and_says_so(published: Published, api: HfApi, tmp_path: Path) -> None:
+    release = changed(published, tmp_path, "1.0.0", repo="hidden")
+    document = yaml.safe_load(release.read_text(encoding="utf-8")) | {"visibility": "private", "namespace": "hidden"}
+    release.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    done = push(release, published.hub)
+    assert done.returncode == 5
+    assert "fix: give the Space a secret HF_TOKEN" in done.stderr
+    api.add_space_secret("hidden/hidden", "HF_TOKEN", published.hub.token)
+    again = push(release, published.hub)
+    assert again.returncode == 0, again.stderr
+    assert api.space_info("hidden/hidden").private
+    assert published.hub.token not in done.stderr + again.stderr
+    api.delete_repo("hidden/hidden", repo_type="space")
