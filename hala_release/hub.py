@@ -216,7 +216,7 @@ class Hub:
     @property
     def is_here(self) -> bool:
         """Whether this is a Hub on this machine."""
-        return self.endpoint.startswith("http://127.0.0.1:")
+        return self.endpoint.startswith(("http://127.0.0.1:", "http://localhost:"))
 
     def key_of_apps(self) -> str | None:
         """Return the token with which a private Space lets its owner in; a Hub on this machine asks for none."""

@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 from gradio_client import Client
 from gradio_client.exceptions import AppError, AuthenticationError
+from gradio_client.utils import InvalidAPIEndpointError, QueueError, TooManyRequestsError
 
-from hala_release.errors import HubError, SpaceFailed
+from hala_release.errors import HubError, HubUnavailable, SpaceFailed
 from hala_release.family import Family
 from hala_release.hub import Hub, Runtime
 from hala_release.release import SpaceArtifact
@@ -34,7 +35,8 @@ _SENTENCE = {"ar": "Good morning. How are you today?", "en": "صباح الخي�
 
 
 _WRONG = (
-    *(AppError, AuthenticationError, httpx.HTTPError, CancelledError, TimeoutError),
+    *(AppError, AuthenticationError, InvalidAPIEndpointError, QueueError, TooManyRequestsError),
+    *(httpx.HTTPError, CancelledError, TimeoutError),
     *(ValueError, KeyError, TypeError),  # what answers is another app
 )
 
@@ -79,11 +81,17 @@ def started(
     """
     began, told, woken, tried = time.monotonic(), "", False, False
     while True:
-        now = hub.runtime(repo)
+        waited = time.monotonic() - began
+        try:
+            now = hub.runtime(repo)
+        except HubUnavailable:
+            if waited > patience:
+                raise
+            time.sleep(POLL)
+            continue
         if now.stage != told:
             talk(f"{repo}: {_SAID.get(now.stage, now.stage)}")
             told = now.stage
-        waited = time.monotonic() - began
         about_this = now.commit == commit or (now.commit is None and waited > 60)
         if now.stage == "RUNNING" and about_this:
             return now.url
@@ -155,8 +163,11 @@ def _said(answer: object, what: str) -> None:
 
 
 def _failed(repo: str, now: Runtime, hub: Hub) -> SpaceFailed:
-    lines = hub.logs(repo, build=now.stage != "RUNTIME_ERROR")
-    said = "\n".join(f"  {line}" for line in lines) or "  (its log is empty)"
+    try:
+        lines = hub.logs(repo, build=now.stage != "RUNTIME_ERROR")
+    except HubError:
+        lines = []  # what is broken is taken back, also where nobody tells why
+    said = "\n".join(f"  {line}" for line in lines) or "  (its log cannot be had)"
     return SpaceFailed(
         f"{repo} ended in {now.stage}; the end of its log:\n{said}", fix="correct what the log says, then push again"
     )

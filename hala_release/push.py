@@ -121,6 +121,8 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     for work in works:
         _is_as_planned(work, hub)
     done = _publish([work for work in works if work.plan.kind != "space"], plan, hub, receipts, talk)
+    for work in works:
+        _propose(work, plan, hub, talk)
     pins = {repo.repo: repo.commit for repo in plan.repos if repo.kind == "model" and repo.commit}
     pins |= {work.plan.repo: work.commit for work in works if work.plan.kind == "model"}
     for work in works:
@@ -133,8 +135,6 @@ def perform(plan: Plan, wanted: Sequence[Wanted], hub: Hub, *, receipts: Path, t
     after = hub.received_bytes(names)
     if plan.collection:
         _collect(plan.collection, hub, talk)
-    for work in works:
-        _propose(work, plan, hub, talk)
     # A Hub that was started again in between counts from zero, so it does not tell either.
     sent = after - before if before is not None and after is not None and after >= before else None
     return Pushed(receipts=tuple(done), sent_bytes=sent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -187,6 +188,20 @@ class ModelArtifact(_Artifact):
         return self
 
 
+PROMPTS: Mapping[AppLanguage, str] = {
+    "ar": "Translate everything that follows into Arabic:\n\n{text}",
+    "en": "Translate everything that follows into English:\n\n{text}",
+}
+EXAMPLES: Mapping[AppLanguage, tuple[str, ...]] = {
+    "ar": ("ما عاصمة المغرب؟", "اكتب رسالة قصيرة أعتذر فيها عن تأخري."),
+    "en": ("What is the capital of Morocco?", "Explain in two sentences why the sky is blue."),
+}
+
+
+def _over(defaults: Mapping[AppLanguage, Any], given: Mapping[AppLanguage, Any]) -> Mapping[AppLanguage, Any]:
+    return {**defaults, **given}
+
+
 class SpaceArtifact(_Artifact):
     """A Space repository; its README.md is part of the bundle.
 
@@ -199,15 +214,13 @@ class SpaceArtifact(_Artifact):
     """Models of this release to talk with, the first one chosen at the start."""
     translate: Mapping[AppLanguage, HubRepo] = {}
     """Language that is translated into -> the model of this release that does it."""
-    prompts: Mapping[AppLanguage, Annotated[str, Field(pattern=r"\{text\}")]] = {
-        "ar": "Translate everything that follows into Arabic:\n\n{text}",
-        "en": "Translate everything that follows into English:\n\n{text}",
-    }
+    prompts: Annotated[
+        Mapping[AppLanguage, Annotated[str, Field(pattern=r"\{text\}")]], AfterValidator(partial(_over, PROMPTS))
+    ] = PROMPTS
     """Language that is translated into -> what the model is told; `{text}` stands for the text."""
-    examples: Mapping[AppLanguage, tuple[str, ...]] = {
-        "ar": ("ما عاصمة المغرب؟", "اكتب رسالة قصيرة أعتذر فيها عن تأخري."),
-        "en": ("What is the capital of Morocco?", "Explain in two sentences why the sky is blue."),
-    }
+    examples: Annotated[
+        Mapping[AppLanguage, Annotated[tuple[str, ...], Field(min_length=1)]], AfterValidator(partial(_over, EXAMPLES))
+    ] = EXAMPLES
     """What the page offers to ask."""
     hardware: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "cpu-basic"
     """Flavor of the Hub that the Space is made for, for example `zero-a10g`; a suggestion, you choose."""

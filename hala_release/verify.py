@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 
 from hala_release import card
+from hala_release.card.app import NAME as APP
 from hala_release.finding import Finding
 from hala_release.hub import Hub
 from hala_release.release import Release
@@ -44,6 +46,12 @@ def _repository(
     met, conflicts = want.meeting(live, benchmarks)
     changes = met.changes(tree)
     sealed = want.sealed(changes)
+    if (
+        APP in tree
+        and APP in want.rendered
+        and (other := _other_models(want, hub.text(want.kind, want.repo, APP, tagged)))
+    ):
+        yield _error(f"{want.repo}, {APP}", f"at {release.tag} it shows other models: {other}", _FIX_TAGGED)
     for change in sealed:
         yield _error(f"{want.repo}, {change.path}", f"{_difference(change)} at {release.tag}", _FIX_TAGGED)
     for conflict in conflicts:
@@ -60,6 +68,16 @@ def _repository(
             message=f"the card at {release.tag} reads otherwise than it would be rendered now",
             fix="nothing, or raise `version` and push",
         )
+
+
+def _other_models(want: Wanted, text: str) -> str:
+    """Return the models that a Space names with other commits than their tags do."""
+    ours = json.loads(want.rendered[APP])["models"]
+    try:
+        theirs = {name: model["revision"] for name, model in json.loads(text)["models"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "its file cannot be read"
+    return ", ".join(name for name, model in ours.items() if theirs.get(name) != model["revision"])
 
 
 def _difference(change: Change) -> str:

@@ -141,7 +141,7 @@ def _json(artifact: SpaceArtifact, shown: tuple[Shown, ...], family: Family) -> 
     }
     bases: dict[str, str] = {}
     for one in shown:
-        base = _base(one, family) if one.artifact.repo in artifact.chat else None
+        base = _base(one, family) if one.repo in map(release.repo_id, artifact.chat) else None
         if base:
             name, revision = base
             bases[one.repo] = name

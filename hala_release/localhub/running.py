@@ -216,7 +216,7 @@ class Apps:
             built.add(error)
         except Crashed as fault:
             stage, error = "RUNTIME_ERROR", f"{fault}\n{ran.tail(LAST_LINES)}".strip()
-        except (HalaError, OSError) as fault:
+        except (HalaError, OSError, ValueError) as fault:
             built.add(str(fault))
             stage, error = "BUILD_ERROR", built.tail(LAST_LINES)
         with self._lock:

@@ -9,14 +9,16 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from backends import Backend, Failed, Message, Options
 from family import Model
 from limits import HISTORY, PATIENCE, SECONDS, Refused
-from line import Line, Ticket
+from line import Line, Person, Ticket
 
+FRAME = 16
+"""Letters that count for the marks around a message."""
 LOG = logging.getLogger("hala.space")
 
 
@@ -54,7 +56,7 @@ class Answers:
         self._line = Line(backend.slots)
 
     async def stream(
-        self, who: str, model: Model, messages: Sequence[Message], options: Options
+        self, who: Person, model: Model, messages: Sequence[Message], options: Options
     ) -> AsyncGenerator[Event]:
         """Yield what there is to know, as it comes. Closing it stops the backend; its turn is free when it has stopped.
 
@@ -67,7 +69,7 @@ class Answers:
             async with aclosing(self._line.wait(ticket)) as places:
                 async for place in places:
                     yield Waiting(place)
-            work = _Work(self._backend.stream(model, recent(messages), options), self._line, ticket)
+            work = _Work(self._backend.stream(model, *fitting(model, messages, options)), self._line, ticket)
             async with aclosing(work.events(model)) as events:
                 async for event in events:
                     yield event
@@ -78,19 +80,27 @@ class Answers:
                 work.stop()
 
 
-def recent(messages: Sequence[Message]) -> list[Message]:
-    """Return the system prompt and the latest messages that fit, from one of the user's on."""
+def fitting(model: Model, messages: Sequence[Message], options: Options) -> tuple[list[Message], Options]:
+    """Return what fits into a model's context: two letters a token, and an answer of half of it at the most."""
+    if model.context is None:
+        return recent(messages, HISTORY), options
+    tokens = min(options.tokens, max(model.context // 2, 1))
+    return recent(messages, min(HISTORY, 2 * (model.context - tokens))), replace(options, tokens=tokens)
+
+
+def recent(messages: Sequence[Message], limit: int) -> list[Message]:
+    """Return the system prompt and the latest messages within a number of letters, from one of the user's on."""
     system = [message for message in messages[:1] if message["role"] == "system"]
     kept: list[Message] = []
     size = 0
     for message in reversed(messages[len(system) :]):
-        size += len(message["content"])
-        if kept and size > HISTORY:
+        size += len(message["content"]) + FRAME
+        if kept and size > limit:
             break
-        kept.insert(0, message)
-    while len(kept) > 1 and kept[0]["role"] != "user":
-        kept.pop(0)
-    return [*system, *kept]
+        kept.append(message)
+    while len(kept) > 1 and kept[-1]["role"] != "user":
+        kept.pop()
+    return [*system, *reversed(kept)]
 
 
 class _Work:
@@ -135,17 +145,19 @@ class _Work:
 
     async def events(self, model: Model) -> AsyncGenerator[Event]:
         text, pieces, began, why = "", 0, time.monotonic(), "closed"
-        first: float | None = None
+        first, heard = 0.0, began
         try:
             while True:
                 try:
-                    got = await asyncio.wait_for(self._queue.get(), PATIENCE if pieces else 5 * PATIENCE)
+                    patience = heard + (PATIENCE if pieces else 5 * PATIENCE) - time.monotonic()
+                    got = await asyncio.wait_for(self._queue.get(), max(patience, 0))
                     news = [got, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
                 except TimeoutError:
                     why = "silent"
                     raise Refused("silent") from None
-                text += "".join(piece for piece in news if isinstance(piece, str))
-                pieces += sum(isinstance(piece, str) for piece in news)
+                new = [piece for piece in news if isinstance(piece, str) and piece]
+                text += "".join(new)
+                pieces += len(new)
                 if not isinstance(news[-1], str):
                     why = "done" if news[-1] is None else "failed"
                     if isinstance(news[-1], BaseException):
@@ -153,7 +165,10 @@ class _Work:
                         raise Refused("failed") from news[-1]
                     yield Ended(text, "done")
                     return
-                first = first or time.monotonic()
+                if not new:
+                    continue
+                heard = time.monotonic()
+                first = first or heard
                 if time.monotonic() - first > SECONDS:
                     why = "time"
                     yield Ended(text, "time")

@@ -24,7 +24,7 @@ ASSETS = HERE / "assets"
 SWITCH = """<div class="top"><h1 dir="auto">{title}</h1><nav aria-label="اللغة / Language">
 <button type="button" data-language="ar" lang="ar">العربية</button>
 <button type="button" data-language="en" lang="en">English</button></nav></div>
-<p class="lost" role="alert" hidden><span lang="ar" dir="rtl">انقطع الاتصال. سنحاول من جديد حين يعود.</span>
+<p class="lost" role="alert" hidden><span lang="ar" dir="rtl">انقطع الاتصال. أعد الإرسال حين يعود.</span>
 <span lang="en" dir="ltr">The connection is lost. Send again when it is back.</span></p>"""
 
 

@@ -24,6 +24,8 @@ WAITING = int(os.environ.get("HALA_WAITING", "64"))
 """People who may wait in line."""
 EACH = 2
 """Questions of one person at a time, answered or waiting."""
+TOGETHER = 12
+"""The same from one address: programs can open as many sessions as they like."""
 FILE = 200_000
 """Bytes of a file."""
 

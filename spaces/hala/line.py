@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
-from limits import EACH, WAITING, Refused
+from limits import EACH, TOGETHER, WAITING, Refused
+
+
+class Person(NamedTuple):
+    """Who asks."""
+
+    session: str
+    """A page that is open, or a program."""
+    address: str = ""
+    """Where from, as the proxy of the Hub tells; empty where there is none."""
 
 
 class Ticket:
     """A place in the line, then a turn, until it is given back."""
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: Person) -> None:
         self.who = who
         self.called = asyncio.Event()
 
@@ -23,16 +33,19 @@ class Line:
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._waiting: list[Ticket] = []
-        self._busy: Counter[str] = Counter()
+        self._busy: Counter[Person] = Counter()
         self._moved = asyncio.Event()
 
-    def enter(self, who: str) -> Ticket:
+    def enter(self, who: Person) -> Ticket:
         """Return a place in the line.
 
         Raises:
             Refused: the line is full, or this person has enough questions in it.
         """
-        if sum(ticket.who == who for ticket in self._waiting) + self._busy[who] >= EACH:
+        everybody = [*(ticket.who for ticket in self._waiting), *self._busy.elements()]
+        if everybody.count(who) >= EACH or (
+            who.address and sum(one.address == who.address for one in everybody) >= TOGETHER
+        ):
             raise Refused("each")
         if len(self._waiting) >= WAITING:
             raise Refused("full")

@@ -18,8 +18,8 @@ _SENTENCE = re.compile(r"(?<=[.!?…؟۔。])\s+")
 _KEPT = re.compile(
     r"`[^`\n]+`"  # code
     r"|https?://[^\s<>\"'«»]*[^\s<>\"'«».,;:!?؟،؛)\]}]"
-    r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # e-mail
-    r"|</?[A-Za-z][^<>\n]*>"  # tags
+    r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"  # e-mail
+    r"|</?[A-Za-z][^<>\n]{0,400}>"  # tags
     r"|\{\{?[\w.]+\}?\}|%\([a-z_]+\)[sd]|%[sd]"  # what programs fill in
 )
 _MARK = re.compile(r"⟦\s*(\d+)\s*⟧")

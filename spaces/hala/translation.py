@@ -11,6 +11,7 @@ from answer import Answers, Ended, Text, Waiting
 from backends import Message, Options
 from family import Family, Language, Translator
 from limits import TEXT, TOKENS, Refused, checked
+from line import Person
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Progress:
 
 
 async def translate(
-    answers: Answers, family: Family, who: str, text: str, into: Language | None = None
+    answers: Answers, family: Family, who: Person, text: str, into: Language | None = None
 ) -> AsyncGenerator[Progress]:
     """Yield the translation as it grows; code, addresses, tags and the form of the text stay.
 
@@ -66,7 +67,7 @@ async def translate(
 
 
 async def _piece(
-    answers: Answers, translator: Translator, who: str, text: str
+    answers: Answers, translator: Translator, who: Person, text: str
 ) -> AsyncGenerator[tuple[Waiting | Text | Ended, str]]:
     """Yield events, and what there is of the piece, ready to be read."""
     masked, kept = texts.masked(text)

@@ -128,6 +128,21 @@ def test_a_prompt_without_a_place_for_the_text_is_an_error(tmp_path: Path) -> No
         space(tmp_path, prompts={"ar": "Translate!"})
 
 
+def test_words_for_one_language_leave_those_of_the_other(tmp_path: Path) -> None:
+    want = space(
+        tmp_path, prompts={"ar": "ترجم: {text}"}, examples={"en": ["Hello?"]}, translate={"ar": "small", "en": "small"}
+    )
+    document = family_json(want)
+    assert document["translate"]["ar"]["prompt"] == "ترجم: {text}"
+    assert document["translate"]["en"]["prompt"].startswith("Translate everything")
+    assert document["examples"]["en"] == ["Hello?"]
+    assert document["examples"]["ar"]
+
+
+def test_models_may_be_named_with_their_namespace(tmp_path: Path) -> None:
+    assert family_json(space(tmp_path, chat=["acme/small"]))["bases"] == {"acme/small": "acme/base"}
+
+
 def test_another_space_is_given_nothing(tmp_path: Path) -> None:
     want = space(tmp_path, chat=[], translate={})
     assert want.rendered.keys() == {card.NAME}

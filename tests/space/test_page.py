@@ -102,7 +102,7 @@ def test_a_real_model_answers_arabic_from_right_to_left_as_it_is_written(
     assert style == ["rtl", "start", "ar"]
     screenshot(page, "while it streams")
     page.locator(".stop-button").click()
-    expect(page.locator("#status")).to_contain_text("توقّف")
+    expect(page.locator("#status")).to_contain_text("تم الإيقاف")
     expect(page.locator(".submit-button")).to_be_visible()
 
 

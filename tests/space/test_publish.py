@@ -181,3 +181,19 @@ def test_a_private_family_needs_one_secret_and_says_so(published: Published, api
     assert api.space_info("hidden/hidden").private
     assert published.hub.token not in done.stderr + again.stderr
     api.delete_repo("hidden/hidden", repo_type="space")
+
+
+def test_a_space_that_shows_other_models_than_their_tags_is_told(published: Published, api: HfApi) -> None:
+    tagged = api.repo_info("acme/smol", revision="v1.0.0").sha
+    there = "verify", str(published.release), "--hub", published.hub.url
+    api.upload_file(path_or_fileobj=b"x", path_in_repo="x.txt", repo_id="acme/smol")
+    api.delete_file("x.txt", "acme/smol")
+    api.delete_tag("acme/smol", tag="v1.0.0")
+    api.create_tag("acme/smol", tag="v1.0.0")
+    try:
+        told = factories.hala_release(*there, cwd=published.release.parent, HF_TOKEN=published.hub.token)
+        assert told.returncode == 4
+        assert "it shows other models: acme/smol" in told.stdout + told.stderr
+    finally:
+        api.delete_tag("acme/smol", tag="v1.0.0")
+        api.create_tag("acme/smol", tag="v1.0.0", revision=tagged)

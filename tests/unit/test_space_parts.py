@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,12 +85,12 @@ def test_the_direction_is_guessed_from_the_letters(space: SimpleNamespace, text:
 
 def test_a_second_question_waits_for_the_first_ones_of_others(space: SimpleNamespace) -> None:
     async def run() -> list[str]:
-        line = space.line.Line(1)
+        line, person = space.line.Line(1), space.line.Person
         called = []
-        greedy = [line.enter("greedy"), line.enter("greedy")]
-        modest = line.enter("modest")
+        greedy = [line.enter(person("greedy")), line.enter(person("greedy"))]
+        modest = line.enter(person("modest"))
         with pytest.raises(space.limits.Refused, match="each"):
-            line.enter("greedy")
+            line.enter(person("greedy"))
         assert [place async for place in _first(line.wait(modest))] == [2]
         for _ in range(3):
             for name, ticket in (("first", greedy[0]), ("second", greedy[1]), ("modest", modest)):
@@ -104,9 +105,9 @@ def test_a_second_question_waits_for_the_first_ones_of_others(space: SimpleNames
 
 def test_with_two_turns_nobody_has_both_while_another_waits(space: SimpleNamespace) -> None:
     async def run() -> tuple[bool, bool]:
-        line = space.line.Line(2)
-        one, other = line.enter("a"), line.enter("b")
-        again, third = line.enter("a"), line.enter("c")
+        line, person = space.line.Line(2), space.line.Person
+        one, other = line.enter(person("a")), line.enter(person("b"))
+        again, third = line.enter(person("a")), line.enter(person("c"))
         line.leave(other)
         assert one.called.is_set()
         return again.called.is_set(), third.called.is_set()
@@ -116,11 +117,11 @@ def test_with_two_turns_nobody_has_both_while_another_waits(space: SimpleNamespa
 
 def test_a_full_line_refuses(space: SimpleNamespace) -> None:
     async def run() -> None:
-        line = space.line.Line(1)
+        line, person = space.line.Line(1), space.line.Person
         for number in range(space.limits.WAITING + 1):
-            line.enter(str(number))
+            line.enter(person(str(number)))
         with pytest.raises(space.limits.Refused, match="full"):
-            line.enter("late")
+            line.enter(person("late"))
 
     asyncio.run(run())
 
@@ -133,11 +134,46 @@ async def _first(places: Any) -> Any:  # noqa: ANN401
 
 def test_only_the_latest_of_a_long_conversation_is_shown_to_a_model(space: SimpleNamespace) -> None:
     turn = {"role": "user", "content": "x" * 5000}, {"role": "assistant", "content": "y" * 5000}
-    shown = space.answer.recent([{"role": "system", "content": "s"}, *turn * 5, {"role": "user", "content": "last"}])
+    said = [{"role": "system", "content": "s"}, *turn * 5, {"role": "user", "content": "last"}]
+    shown = space.answer.recent(said, space.limits.HISTORY)
     assert shown[0]["role"] == "system"
     assert shown[1]["role"] == "user"
     assert shown[-1]["content"] == "last"
     assert sum(len(one["content"]) for one in shown[1:]) <= space.limits.HISTORY
+
+
+def test_empty_messages_take_room_too(space: SimpleNamespace) -> None:
+    shown = space.answer.recent([{"role": "user", "content": ""}] * 100_000, space.limits.HISTORY)
+    assert len(shown) <= space.limits.HISTORY / space.answer.FRAME
+
+
+def test_a_small_context_takes_a_short_conversation_and_a_short_answer(space: SimpleNamespace) -> None:
+    model = space.family.Model("acme/a", "a" * 40, "A", context=1000)
+    turns = [{"role": "user", "content": "x" * 300}, {"role": "assistant", "content": "y" * 300}] * 9
+    shown, options = space.answer.fitting(model, turns + turns[:1], space.backends.Options(tokens=900))
+    assert options.tokens == 500
+    assert 300 < sum(len(one["content"]) for one in shown) <= 1000
+
+
+def test_one_address_takes_no_more_places_however_many_sessions_it_opens(space: SimpleNamespace) -> None:
+    async def run() -> None:
+        line, person = space.line.Line(2), space.line.Person
+        for number in range(space.limits.TOGETHER):
+            line.enter(person(str(number), "192.0.2.1"))
+        with pytest.raises(space.limits.Refused, match="each"):
+            line.enter(person("another", "192.0.2.1"))
+        line.enter(person("somebody", "192.0.2.2"))
+
+    asyncio.run(run())
+
+
+def test_a_text_without_an_end_is_cut_in_a_moment(space: SimpleNamespace) -> None:
+    for text in ("a" * 40_000, "<a" * 20_000, "a." * 20_000, "a@" * 20_000, "`" * 40_000, "⟦" * 40_000):
+        began = time.process_time()
+        for piece in space.text.pieces(text):
+            masked, kept = space.text.masked(piece.text)
+            space.text.unmasked(masked, kept)
+        assert time.process_time() - began < 2  # quadratic ones took 5 s and more
 
 
 class _Scripted:
@@ -161,7 +197,7 @@ def test_code_stays_also_where_a_model_loses_its_mark(space: SimpleNamespace) ->
         family = SimpleNamespace(translate={"ar": translator})
         last = ""
         async for step in space.translation.translate(
-            space.answer.Answers(backend), family, "me", "run `make` now.\n", "ar"
+            space.answer.Answers(backend), family, space.line.Person("me"), "run `make` now.\n", "ar"
         ):
             last = step.text
         assert backend.asked == ["run ⟦0⟧ now.", "run", "now."]
@@ -204,7 +240,7 @@ def test_an_openai_compatible_server_answers(space: SimpleNamespace, server: tup
     messages = [{"role": "user", "content": "count"}]
     options = space.backends.Options(temperature=0.5, tokens=7)
     model = space.family.Model("acme/a", "a" * 40, "A")
-    assert list(backend.stream(model, messages, options)) == ["one ", "two ", "three"]
+    assert [piece for piece in backend.stream(model, messages, options) if piece] == ["one ", "two ", "three"]
     (sent,) = asked
     assert (sent["path"], sent["key"]) == ("/v1/chat/completions", "Bearer key")
     assert (sent["model"], sent["messages"], sent["max_tokens"]) == ("acme/a", messages, 7)

@@ -52,14 +52,12 @@ class Endpoint:
         try:
             with self._client.stream("POST", "chat/completions", json=body) as answer:
                 if answer.status_code != httpx.codes.OK:
-                    answer.read()
-                    raise Failed(f"the server answered {answer.status_code}: {answer.text[:500]}")
+                    raise Failed(f"the server answered {answer.status_code}")  # its words may be those of people
                 for line in answer.iter_lines():
                     data = line.removeprefix("data:").strip()
                     if data == "[DONE]":
                         return
-                    if line.startswith("data:") and (piece := _content(data)):
-                        yield piece
+                    yield _content(data) if line.startswith("data:") else ""  # also nothing, so that it can be closed
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise Failed(f"{type(error).__name__}: {error}") from error
 

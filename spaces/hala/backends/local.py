@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -41,27 +42,62 @@ class Local:
     """Models loaded from the Hub at their commits, and kept while there is room."""
 
     def __init__(self, family: Family) -> None:
-        """Load what the Space starts with: everything on a GPU, where ZeroGPU asks for it; else the first model."""
+        """Load what the Space starts with: on a GPU all models, for ZeroGPU wants them at the start; else the first."""
         self.slots = int(os.environ.get("HALA_SLOTS", "4" if ON_GPU else "2"))
         self._room = float(os.environ.get("HALA_MEMORY_GB", "40" if ON_GPU else "12")) * 1e9
-        self._loading = threading.Lock()
-        first = list(dict.fromkeys([*family.chat, *(one.model for one in family.translate.values())]))
-        for model in first if ON_GPU else first[:1]:
-            self._load(model)
+        self._changed = threading.Condition()
+        self._uses: Counter[Model] = Counter()
+        self._coming: set[Model] = set()
+        used = [*family.chat, *(one.model for one in family.translate.values()), *family.bases.values()]
+        for model in list(dict.fromkeys(used)) if ON_GPU else used[:1]:
+            with self._held(model):
+                pass
 
     def stream(self, model: Model, messages: Sequence[Message], options: Options) -> Iterator[str]:
         """Yield an answer. Closing the iterator stops the generation at its next token."""
-        self._load(model)
-        yield from _generate(model, list(messages), options)
+        with self._held(model):
+            yield from _generate(model, list(messages), options)
 
-    def _load(self, model: Model) -> None:
-        with self._loading:
-            if model not in _KEPT:
-                size = _size(model)
-                while _KEPT and sum(map(_size, _KEPT)) + size > self._room:
-                    _KEPT.popitem(last=False)
-                _KEPT[model] = _load(model)
-            _KEPT.move_to_end(model)
+    @contextmanager
+    def _held(self, model: Model) -> Iterator[None]:
+        """Have a model loaded as long as it is used; others are answered by theirs while one is loaded."""
+        self._take(model)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._uses[model] -= 1
+                self._changed.notify_all()
+
+    def _take(self, model: Model) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: model in _KEPT or (model not in self._coming and self._has_room(model)))
+                if model in _KEPT:
+                    _KEPT.move_to_end(model)
+                    self._uses[model] += 1
+                    return
+                self._coming.add(model)
+            loaded = None
+            try:
+                loaded = _load(model)
+            finally:
+                with self._changed:
+                    self._coming.discard(model)
+                    if loaded:
+                        _KEPT[model] = loaded
+                    self._changed.notify_all()
+
+    def _has_room(self, model: Model) -> bool:
+        """Tell whether a model fits, after those that nobody uses made room; alone, every model may try."""
+        while _KEPT or self._coming:
+            if sum(map(_size, [*_KEPT, *self._coming, model])) <= self._room:
+                return True
+            idle = next((one for one in _KEPT if not self._uses[one]), None)
+            if idle is None:
+                return False
+            del _KEPT[idle]
+        return True
 
 
 def _size(model: Model) -> int:
@@ -116,7 +152,7 @@ def _generation(model: Model, messages: list[Message], options: Options) -> Iter
                     max_new_tokens=options.tokens,
                     stopping_criteria=StoppingCriteriaList([stop]),
                 )
-        except (RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever ends it, somebody waits for the streamer to end
             failed.append(error)
             streamer.end()
 

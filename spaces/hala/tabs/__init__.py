@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
+from line import Person
 
-def caller(request: gr.Request) -> str:
-    """Return who asks: a page that is open, or a program."""
-    return request.session_hash or (request.client.host if request.client else "")
+
+def caller(request: gr.Request) -> Person:
+    """Return who asks."""
+    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
+    return Person(request.session_hash or "", forwarded)

@@ -166,7 +166,8 @@ def build(family: Family, answers: Answers) -> None:
 
 def messages(history: Sequence[Mapping[str, Any]], system: str) -> list[Message]:
     """Return a conversation as a backend takes it, beginning with the system prompt if there is one."""
-    said = [Message(role=turn["role"], content=text_of(turn["content"])) for turn in history]
+    told = [turn for turn in history if turn["role"] in ("user", "assistant")]
+    said = [Message(role=turn["role"], content=text_of(turn["content"])) for turn in told]
     return [Message(role="system", content=system), *said] if system.strip() else said
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 import text as texts
 from answer import Answers
@@ -97,7 +98,7 @@ def build(family: Family, answers: Answers) -> None:
 def _status(progress: Progress) -> str:
     if progress.place:
         return say("waiting", progress.place)
-    return say("translating", f"{progress.done} / {progress.total}")
+    return say("translating", f"{progress.done}/{progress.total}")
 
 
 def _end(progress: Progress, into: Language) -> str:
@@ -116,7 +117,9 @@ def _read(path: str | None) -> str:
     Raises:
         Refused: it is none, or too long.
     """
-    file = Path(path or "")
+    file = Path(path or "").resolve()
+    if not file.is_relative_to(Path(get_upload_folder()).resolve()):  # only what was uploaded is read, and removed
+        raise Refused("file", FILE // 1000)
     try:
         if not file.is_file() or file.stat().st_size > FILE:
             raise Refused("file", FILE // 1000)
