@@ -116,7 +116,9 @@ def _shown(artifact: SpaceArtifact, family: Family) -> Iterator[Shown]:
     for name in artifact.models:
         repo = release.repo_id(name)
         models = [one for one in family.members if one.artifact.kind == "model"]
-        member = next(one for one in models if release.repo_id(one.artifact.repo) == repo)
+        member = next((one for one in models if release.repo_id(one.artifact.repo) == repo), None)
+        if member is None:
+            raise ConfigError(f"{artifact.repo} needs {name}, whose bundle cannot be opened", fix="mend that first")
         model, facts = member.artifact, member.bundle.manifest.facts
         if not isinstance(model, ModelArtifact) or not isinstance(facts, ModelFacts):
             raise ConfigError(f"{name} is no model", fix="correct `kind` or `bundle`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hala_release import card, frontmatter
 from hala_release.adopt import adopt
 from hala_release.errors import ConfigError
 from hala_release.release import load
-from hala_release.wanted import Wanted, wanted
+from hala_release.wanted import Wanted, opened, wanted
 from tests import factories
 
 PINS = {"acme/small": "a" * 40, "acme/base": "b" * 40}
@@ -141,6 +142,14 @@ def test_words_for_one_language_leave_those_of_the_other(tmp_path: Path) -> None
 
 def test_models_may_be_named_with_their_namespace(tmp_path: Path) -> None:
     assert family_json(space(tmp_path, chat=["acme/small"]))["bases"] == {"acme/small": "acme/base"}
+
+
+def test_a_model_without_a_bundle_is_a_finding_of_its_space_too(tmp_path: Path) -> None:
+    space(tmp_path)
+    shutil.rmtree(tmp_path / "small")
+    found = opened(load(tmp_path / "release.yaml"), tmp_path).findings
+    assert [finding.where for finding in found] == ["small", "chat"]
+    assert "chat needs small" in found[1].message
 
 
 def test_another_space_is_given_nothing(tmp_path: Path) -> None:
