@@ -61,3 +61,10 @@ def copy_durably(source: Path, target: Path) -> str:
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest()
+
+
+def shipped(folder: str) -> Path:
+    """Return a folder that comes with this package: `cards` or `spaces`, of the wheel or of the checkout."""
+    package = Path(__file__).parent
+    installed = package / "_data" / folder
+    return installed if installed.is_dir() else package.parent / folder

@@ -37,6 +37,7 @@ class Shown(NamedTuple):
     """A model as the page tells of it."""
 
     artifact: ModelArtifact
+    bundle: Bundle
     facts: ModelFacts
     repo: str
     title: str
@@ -99,7 +100,7 @@ def header(artifact: SpaceArtifact, member: Member, family: Family) -> dict[str,
         "startup_duration_timeout": "1h",
     }
     if family.release.visibility == "public":  # the Hub cannot preload private ones
-        made["preload_from_hub"] = [_preload(one, family) for one in _shown(artifact, family)]
+        made["preload_from_hub"] = [_preload(one) for one in _shown(artifact, family)]
     return made
 
 
@@ -125,6 +126,7 @@ def _shown(artifact: SpaceArtifact, family: Family) -> Iterator[Shown]:
         table = scores.table(member.results)
         yield Shown(
             artifact=model,
+            bundle=member.bundle,
             facts=facts,
             repo=repo,
             title=title(model),
@@ -147,8 +149,9 @@ def _json(artifact: SpaceArtifact, shown: tuple[Shown, ...], family: Family) -> 
         if base:
             name, revision = base
             bases[one.repo] = name
-            size = _model(name.rpartition("/")[2], revision, context=one.facts.context, size=one.facts.tensor_bytes)
-            models.setdefault(name, size)
+            # Nothing of its files is at hand; what was made from it has its shape.
+            alike = _model(name.rpartition("/")[2], revision, context=one.facts.context, size=one.facts.tensor_bytes)
+            models.setdefault(name, alike)
     document = {
         "schema": 1,
         "title": title(artifact),
@@ -160,14 +163,14 @@ def _json(artifact: SpaceArtifact, shown: tuple[Shown, ...], family: Family) -> 
             into: {"model": release.repo_id(name), "prompt": artifact.prompts[into]}
             for into, name in artifact.translate.items()
         },
-        "examples": {language: list(artifact.examples.get(language, ())) for language in ("ar", "en")},
+        "examples": artifact.examples,
         "about": ABOUT,
         "charts": [
             {
                 "light": one.charts["light"],
                 "dark": one.charts["dark"],
                 "alt": {
-                    "en": charts.alt(one.table, one.title).replace("below", "above"),
+                    "en": charts.alt(one.table, one.title, where="above"),
                     "ar": charts.alt_in_arabic(one.table, one.title),
                 },
             }
@@ -188,21 +191,19 @@ def _base(one: Shown, family: Family) -> tuple[str, str] | None:
         return None
     (name,) = one.artifact.base
     release = family.release
-    if any(m.artifact.kind == "model" and release.repo_id(m.artifact.repo) == name for m in family.members):
+    if family.bundle_of("model", name):
         return name, family.pins.get(name, UNKNOWN)
     if (upstream := release.upstream.get(name)) and upstream.revision:
         return name, upstream.revision
-    bundle = family.bundle_of("model", one.artifact.repo)
-    for node in lineage.graph(bundle).values() if bundle else ():
+    for node in lineage.graph(one.bundle).values():
         config = node.about.config if node.about else {}
         if config.get("repo") == name and re.fullmatch(r"[0-9a-f]{40}", str(config.get("revision"))):
             return name, str(config["revision"])
     return None
 
 
-def _preload(one: Shown, family: Family) -> str:
-    bundle = family.bundle_of("model", one.artifact.repo)
-    loaded = sorted(entry.path for entry in bundle.manifest.files if _LOADED.fullmatch(entry.path)) if bundle else []
+def _preload(one: Shown) -> str:
+    loaded = sorted(entry.path for entry in one.bundle.manifest.files if _LOADED.fullmatch(entry.path))
     return f"{one.repo} {','.join(loaded)} {one.revision}"
 
 

@@ -27,15 +27,15 @@ _DARK = _Colours("#0d1117", "#e6edf3", "#30363d", ("#56b4e9", "#e69f00", "#4fd1a
 _MARKS = "oDs^v"
 
 
-def alt(table: Table, title: str) -> str:
-    """Return the chart in words."""
+def alt(table: Table, title: str, *, where: str = "below") -> str:
+    """Return the chart in words; `where` is the table, from the chart."""
     names = ", ".join([title, *(other.name for other in table.others)])
     tasks = ", ".join(dict.fromkeys(line.score.title for line in table.lines[:SHOWN]))
-    return f"Scores of {names} on {tasks}, with {table.level} intervals; the table below has the numbers."
+    return f"Scores of {names} on {tasks}, with {table.level} intervals; the table {where} has the numbers."
 
 
 def alt_in_arabic(table: Table, title: str) -> str:
-    """Return the same in Arabic."""
+    """Return the same in Arabic, for a chart below its table."""
     names = "، ".join([title, *(other.name for other in table.others)])
     tasks = "، ".join(dict.fromkeys(line.score.title for line in table.lines[:SHOWN]))
     return f"درجات {names} في {tasks}، مع مجالات الثقة {table.level}؛ الأرقام في الجدول أعلاه."

@@ -8,12 +8,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache, partial
-from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.nodes import Block
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from hala_release.disk import shipped
 from hala_release.escape import cell, code
 from hala_release.units import count, human_bytes, human_count, human_seconds
 
@@ -40,7 +40,7 @@ def regions(name: str, values: Mapping[str, object]) -> list[tuple[str, str]]:
 
 def sources() -> dict[str, str]:
     """Return the text of every template by its name."""
-    folder = _folder()
+    folder = shipped("cards")
     return {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.j2"))
     }
@@ -89,7 +89,7 @@ def _blocks(source: str) -> tuple[str, ...]:
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(_folder()),
+        loader=FileSystemLoader(shipped("cards")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -110,8 +110,3 @@ def _environment() -> ImmutableSandboxedEnvironment:
         "things": count,
     }
     return environment
-
-
-def _folder() -> Path:
-    installed = Path(__file__).parent.parent / "_data" / "cards"
-    return installed if installed.is_dir() else Path(__file__).parent.parent.parent / "cards"

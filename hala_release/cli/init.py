@@ -23,14 +23,14 @@ def command(path: Path, space: Path | None) -> None:
 
     It is commented, and comes with its schema for editors.
     """
-    from hala_release.disk import write_atomic
+    from hala_release.disk import shipped, write_atomic
     from hala_release.errors import ConfigError
     from hala_release.release import SCHEMA_ID, json_schema
 
     if space is not None:
         if space.exists():
             raise ConfigError(f"{space} exists", fix="name another folder")
-        shutil.copytree(_spaces() / "hala", space, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(shipped("spaces") / "hala", space, ignore=shutil.ignore_patterns("__pycache__"))
         click.echo(f"wrote {space}; then `hala-release adopt {space} --kind space --out BUNDLE`")
         return
     if path.exists():
@@ -40,8 +40,3 @@ def command(path: Path, space: Path | None) -> None:
     write_atomic(schema, (json.dumps(json_schema(), indent=2) + "\n").encode())
     write_atomic(path, (Path(__file__).parent.parent / "release.example.yaml").read_bytes())
     click.echo(f"wrote {path}; edit it, then run `hala-release check {path}`")
-
-
-def _spaces() -> Path:
-    installed = Path(__file__).parent.parent / "_data" / "spaces"
-    return installed if installed.is_dir() else Path(__file__).parent.parent.parent / "spaces"

@@ -106,8 +106,8 @@ BELOW: dict[str, set[str]] = {
     "results": {"bundle", "errors", "escape", "lineage", "manifest", "release", "significance"},
     "family": {"bundle", "release", "reported", "results"},
     "card": {
-        "bundle", "errors", "escape", "family", "finding", "frontmatter", "header", "lineage", "manifest", "payload",
-        "regions", "release", "reports", "results", "significance", "units",
+        "bundle", "disk", "errors", "escape", "family", "finding", "frontmatter", "header", "lineage", "manifest",
+        "payload", "regions", "release", "reports", "results", "significance", "units",
     },
     "checks": {"bundle", "card", "errors", "finding", "manifest", "payload", "release", "wanted"},
     "hub": {"disk", "errors", "manifest"},
